@@ -1,0 +1,363 @@
+//! Composition root of `run` and `demo`: bind, build, spawn, wait, drain.
+//!
+//! Two threads, each with a runtime of its own. The engine's thread polls and decides and does nothing else; the
+//! main thread serves gRPC and HTTP and, in a rehearsal, holds the workloads. (Measured: one runtime over two
+//! threads costs twice the CPU a request, and serving would jitter the rounds.) Sockets are bound before anything is
+//! spawned, so that a taken port is an error at the start; a background task that ends takes the process with it.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{Activity, Board, Intake};
+use crate::clock::Clock;
+use crate::engine::Role;
+use crate::engine::keda::KedaFallback;
+use crate::model::{AutoscalerId, Replicas, TargetReport};
+use crate::poller::Poller;
+use crate::rehearse::http::HeldBy;
+use crate::rehearse::keda_box::{self, KedaBox, ScaledObject, Trigger};
+use crate::runtime::{Inputs, Outputs, Runtime};
+use crate::serve::http::HttpState;
+use crate::serve::keda::{KedaScaler, Parts};
+use crate::serve::ready::Readiness;
+use crate::serve::{grpc, http};
+use crate::source::memory::MemoryQueues;
+use crate::spec::keda_metadata::Serve;
+use crate::spec::load::Loaded;
+use crate::spec::{AutoscalerSpec, Change};
+use crate::target::actuator::{self, Actuator};
+use crate::target::memory::MemoryTarget;
+use crate::telemetry::prometheus::Prometheus;
+
+/// Rounds that may wait for the engine. It takes one in well under the time in which the next arrives; more would
+/// only be older.
+const ROUNDS_WAITING: usize = 64;
+/// Scale requests that may wait for the actuator, which keeps the latest of each workload: ten thousand at once.
+const SCALES_WAITING: usize = 16_384;
+/// Reports and registrations that may wait for the engine.
+const REPORTS_WAITING: usize = 1_024;
+
+/// What to run.
+pub struct Config {
+    pub grpc_address: SocketAddr,
+    pub http_address: SocketAddr,
+    pub loaded: Loaded,
+    pub rehearsal: Option<Rehearsal>,
+    /// What `memory` sources read.
+    pub queues: MemoryQueues,
+}
+
+/// Workloads that exist only in this process, instead of a cluster's.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// These are scaled by KEDA and an HPA in a box, which ask this process over gRPC; all others directly.
+    pub by_keda: HashSet<AutoscalerId>,
+    /// Replicas that stand there at the beginning.
+    pub replicas: Replicas,
+    /// From being asked for to being ready.
+    pub start_up: Duration,
+    pub keda: KedaSettings,
+}
+
+/// What the ScaledObjects in the box say, apart from what the manifests do.
+#[derive(Clone, Debug)]
+pub struct KedaSettings {
+    pub serve: Serve,
+    /// `external-push` instead of `external`.
+    pub push: bool,
+    pub polling_interval: Duration,
+    pub hpa_sync_period: Duration,
+    pub fallback: Option<KedaFallback>,
+}
+
+/// Everything bound and nothing running yet.
+pub struct Bound {
+    clock: Clock,
+    grpc: TcpListener,
+    http: TcpListener,
+    loaded: Loaded,
+    rehearsal: Option<(Rehearsal, Arc<MemoryTarget>)>,
+    board: Arc<Board>,
+    queues: MemoryQueues,
+    intake: mpsc::Receiver<Intake>,
+    reports: (mpsc::Sender<TargetReport>, mpsc::Receiver<TargetReport>),
+    metrics: Prometheus,
+}
+
+impl Bound {
+    /// Binds both doors and installs the metrics recorder.
+    ///
+    /// # Errors
+    /// An address is taken or not ours, or a recorder is installed already.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let Config { grpc_address, http_address, loaded, rehearsal, queues } = config;
+        let clock = Clock::start();
+        let metrics = Prometheus::install()?;
+        let bind = async |address: SocketAddr, flag: &str| {
+            let advice = || format!("cannot listen on {address}; choose another with {flag}");
+            TcpListener::bind(address).await.with_context(advice)
+        };
+        let grpc = bind(grpc_address, "--grpc-address").await?;
+        let http = bind(http_address, "--http-address").await?;
+        let (asks, intake) = mpsc::channel(REPORTS_WAITING);
+        let reports = mpsc::channel(REPORTS_WAITING);
+        let rehearsal = rehearsal.map(|rehearsal| {
+            let target = MemoryTarget::new(clock, reports.0.clone());
+            (rehearsal, Arc::new(target))
+        });
+        let board = Arc::new(Board::new(asks));
+        Ok(Bound { clock, grpc, http, loaded, rehearsal, board, queues, intake, reports, metrics })
+    }
+
+    /// Where gRPC and HTTP really listen (port 0 chooses one).
+    ///
+    /// # Errors
+    /// The sockets are gone.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.grpc.local_addr()?, self.http.local_addr()?))
+    }
+
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The workloads of the rehearsal, if it is one.
+    #[must_use]
+    pub fn workloads(&self) -> Option<Arc<MemoryTarget>> {
+        self.rehearsal.as_ref().map(|(_, target)| Arc::clone(target))
+    }
+
+    /// Runs until `shutdown`, then drains.
+    ///
+    /// # Errors
+    /// A part ended that should not have.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let (grpc_address, http_address) = self.addresses()?;
+        let Bound { clock, grpc, http, loaded, rehearsal, board, queues, intake, reports, metrics } = self;
+        let Loaded { autoscalers, grants, .. } = loaded;
+        let readiness = Arc::new(Readiness::new());
+        // Serving goes on until streams have been told; deciding ends last.
+        let stop_serving = CancellationToken::new();
+        let stop_deciding = CancellationToken::new();
+        let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
+
+        // === the engine's thread ===
+        let (scales, requests) = mpsc::channel(SCALES_WAITING);
+        let (specs, specs_in) = mpsc::channel(1);
+        let by_keda = rehearsal.as_ref().map(|(rehearsal, _)| rehearsal.by_keda.clone());
+        let controls = move |spec: &AutoscalerSpec| match &by_keda {
+            Some(by_keda) if spec.target.is_some() && !by_keda.contains(&spec.id) => Role::Controls,
+            _ => Role::Advises,
+        };
+        let (polls, changes) = mpsc::unbounded_channel();
+        let (samples, samples_in) = mpsc::channel(ROUNDS_WAITING);
+        let outputs = Outputs { board: Arc::clone(&board), polls, scales, role: Box::new(controls) };
+        let inputs = Inputs { specs: specs_in, samples: samples_in, reports: reports.1, intake };
+        let engine = Deciding { runtime: Runtime::new(clock, outputs), inputs, stop: stop_deciding.clone() };
+        let decided = engine.spawn(Poller::new(clock, samples, queues), changes)?;
+        parts.spawn(async move { ("engine", decided.await.unwrap_or_else(|_| bail!("its thread broke down"))) });
+        specs.send(autoscalers.clone()).await.context("the engine is gone")?;
+
+        // === the doors ===
+        let scaler = KedaScaler::new(Parts {
+            board: Arc::clone(&board),
+            grants: Arc::new(ArcSwap::from_pointee(grants)),
+            readiness: Arc::clone(&readiness),
+            clock,
+            shutdown: stop_serving.clone(),
+        });
+        let served = grpc::serve(grpc, scaler, Arc::clone(&readiness), stop_serving.clone());
+        parts.spawn(async move { ("gRPC server", served.await.map_err(anyhow::Error::from)) });
+        let mut router = http::router(HttpState {
+            board: Arc::clone(&board),
+            readiness: Arc::clone(&readiness),
+            clock,
+            metrics: Some(metrics.clone()),
+            per_autoscaler_metrics: true,
+        });
+
+        // === the workloads, in a rehearsal ===
+        if let Some((rehearsal, target)) = rehearsal {
+            let held_by = if rehearsal.by_keda.is_empty() { HeldBy::Memory } else { HeldBy::KedaBox };
+            router = router.merge(crate::rehearse::http::router(held_by, clock, Arc::clone(&target)));
+            let actuator = Actuator::new(Arc::clone(&target), actuator::Config::default());
+            let applied = reports.0.clone();
+            parts.spawn(async move {
+                ("actuator", {
+                    actuator.run(requests, applied).await;
+                    Ok(())
+                })
+            });
+            let holder = Arc::clone(&target);
+            parts.spawn(async move {
+                ("workloads", {
+                    holder.run().await;
+                    Ok(())
+                })
+            });
+            rehearse(&rehearsal, &autoscalers, &target, clock, grpc_address, &mut parts)?;
+        }
+        let served = http::serve(http, router, stop_serving.clone());
+        parts.spawn(async move { ("HTTP server", served.await.map_err(anyhow::Error::from)) });
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(async move { metrics.keep_up().await });
+        upkeep.spawn(announce_readiness(Arc::clone(&board), autoscalers, Arc::clone(&readiness)));
+        tracing::info!(%grpc_address, %http_address, version = env!("CARGO_PKG_VERSION"), "serving");
+
+        // === until told to stop ===
+        let failed = tokio::select! {
+            () = shutdown.cancelled() => None,
+            Some(ended) = parts.join_next() => Some(ended),
+        };
+        readiness.shutting_down();
+        stop_serving.cancel();
+        if let Some(ended) = failed {
+            stop_deciding.cancel();
+            let (name, outcome) = ended.context("a part of the process broke down")?;
+            outcome.with_context(|| format!("the {name} failed"))?;
+            bail!("the {name} ended, though nobody told it to");
+        }
+        drain(&mut parts, &stop_deciding).await
+    }
+}
+
+/// The engine with what it needs to run on its own thread.
+struct Deciding {
+    runtime: Runtime,
+    inputs: Inputs,
+    stop: CancellationToken,
+}
+
+impl Deciding {
+    fn spawn(
+        self,
+        poller: Poller,
+        changes: mpsc::UnboundedReceiver<Change>,
+    ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, wait) = oneshot::channel();
+        thread::Builder::new().name("engine".into()).spawn(move || {
+            let outcome = runtime.block_on(async move {
+                let Deciding { runtime, inputs, stop } = self;
+                let polling = tokio::spawn(poller.run(changes));
+                tokio::select! {
+                    () = runtime.run(inputs, stop.clone()) => {}
+                    // Only a defect ends it first: it runs as long as anybody takes its samples.
+                    ended = polling => if !stop.is_cancelled() {
+                        bail!("the poller ended: {ended:?}");
+                    },
+                }
+                Ok(())
+            });
+            // Nobody waits any more: the process is ending.
+            drop(ended.send(outcome));
+        })?;
+        Ok(wait)
+    }
+}
+
+/// Makes the workloads, and the box for those that KEDA scales.
+fn rehearse(
+    rehearsal: &Rehearsal,
+    autoscalers: &[Arc<AutoscalerSpec>],
+    target: &Arc<MemoryTarget>,
+    clock: Clock,
+    grpc_address: SocketAddr,
+    parts: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
+) -> anyhow::Result<()> {
+    let own = format!("http://127.0.0.1:{}", grpc_address.port());
+    let keda = KedaBox::new(clock, Arc::clone(target), tonic::transport::Endpoint::from_shared(own)?.connect_lazy());
+    for spec in autoscalers.iter().filter(|spec| spec.target.is_some()) {
+        if !rehearsal.by_keda.contains(&spec.id) {
+            target.register(&spec.id, rehearsal.replicas, rehearsal.start_up);
+            continue;
+        }
+        let settings = &rehearsal.keda;
+        let serve = match settings.serve {
+            Serve::Backlog => "backlog",
+            Serve::Replicas => "replicas",
+        };
+        let metadata = [("autoscaler", &*spec.id.name), ("serve", serve)];
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let object = keda.create(ScaledObject {
+            min: spec.bounds.min,
+            max: spec.bounds.max,
+            idle: spec.bounds.idle,
+            polling_interval: settings.polling_interval,
+            cooldown: spec.cooldown,
+            initial_cooldown: spec.initial_cooldown,
+            fallback: settings.fallback,
+            behavior: matches!(settings.serve, Serve::Replicas).then(keda_box::behavior_that_follows),
+            hpa_sync_period: settings.hpa_sync_period,
+            replicas: rehearsal.replicas,
+            start_up: rehearsal.start_up,
+            ..ScaledObject::new(spec.id.clone(), vec![Trigger { metadata, push: settings.push }])
+        });
+        parts.spawn(async move {
+            ("KEDA box", {
+                object.await;
+                Ok(())
+            })
+        });
+    }
+    Ok(())
+}
+
+/// Ready once every autoscaler of the manifests is on the board and each of its triggers has been asked once,
+/// successfully or not: a dead Redis must not keep the other teams' answers from KEDA.
+async fn announce_readiness(board: Arc<Board>, autoscalers: Vec<Arc<AutoscalerSpec>>, readiness: Arc<Readiness>) {
+    const LOOK: Duration = Duration::from_millis(5);
+    for spec in &autoscalers {
+        while board.get(&spec.id).is_none() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    readiness.specs_loaded();
+    for spec in &autoscalers {
+        if let Some(cell) = board.get(&spec.id) {
+            // Gone from the board again: nothing to wait for.
+            drop(cell.activity().wait_for(|activity| *activity != Activity::Pending).await);
+        }
+    }
+    readiness.first_round_done();
+    tracing::info!(autoscalers = autoscalers.len(), "ready: everything was asked once");
+}
+
+/// Lets the doors close in their own time, then ends the rest.
+async fn drain(
+    parts: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
+    stop_deciding: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut doors = 2;
+    while doors > 0 {
+        let Some(ended) = parts.join_next().await else { break };
+        let (name, outcome) = ended.context("a part of the process broke down while stopping")?;
+        outcome.with_context(|| format!("the {name} failed while stopping"))?;
+        doors -= usize::from(name.ends_with("server"));
+    }
+    stop_deciding.cancel();
+    while let Some(ended) = parts.join_next().await {
+        if matches!(ended, Ok(("engine", _))) {
+            break;
+        }
+    }
+    parts.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! `tidegate check`: every problem in a set of manifests, or what was understood of them.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::files;
+use crate::spec::load::{Loaded, load};
+use crate::spec::render;
+
+/// Reads manifests and says what is wrong with them, or what they mean with every default filled in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// A manifest, a folder of them, or - for standard input. May be repeated.
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// How to print what was understood.
+    #[arg(short, long, value_enum, default_value_t = Output::Yaml)]
+    pub output: Output,
+    /// Addresses that KEDA's metadata may name without a Connection: host:port, where * stands for anything.
+    #[arg(long = "allow-address", value_name = "HOST:PORT")]
+    pub allow_addresses: Vec<String>,
+}
+
+/// How to print what was understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Output {
+    /// YAML documents.
+    Yaml,
+    /// One JSON array.
+    Json,
+}
+
+/// Runs the command. Problems and warnings go to stderr, one a line; what was understood goes to stdout.
+#[must_use]
+pub fn run(args: CheckArgs) -> ExitCode {
+    let CheckArgs { files, output, allow_addresses } = args;
+    match check(&files, output, &allow_addresses) {
+        Ok(Findings { understood, warnings }) => {
+            say(warnings.iter().map(|warning| format!("warning: {warning}")));
+            match io::stdout().lock().write_all(understood.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                // `check | head` is no mistake of the manifests, but nobody has read all of it either.
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Err(lines) => {
+            say(lines.iter().map(|line| format!("error: {line}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What there is to print, where nothing is wrong.
+struct Findings {
+    understood: String,
+    warnings: Vec<String>,
+}
+
+fn check(paths: &[PathBuf], output: Output, allow_addresses: &[String]) -> Result<Findings, Vec<String>> {
+    let texts = files::read(paths).map_err(|errors| lines(&errors))?;
+    let loaded = load(&texts, allow_addresses).map_err(|problems| lines(&problems.0))?;
+    let understood = print(&loaded, output).map_err(|error| vec![error])?;
+    Ok(Findings { understood, warnings: lines(&loaded.warnings) })
+}
+
+/// What was understood, in manifest form.
+///
+/// # Errors
+///
+/// What the serializer says; it has no reason to.
+pub fn print(loaded: &Loaded, output: Output) -> Result<String, String> {
+    let documents = render::documents(loaded);
+    match output {
+        Output::Yaml if documents.is_empty() => Ok(String::new()),
+        Output::Yaml => serde_saphyr::to_string_multiple(&documents).map_err(|error| error.to_string()),
+        Output::Json => {
+            serde_json::to_string_pretty(&documents).map(|text| text + "\n").map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn lines(items: &[impl ToString]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+/// To stderr; a closed one is no reason to fail.
+fn say(lines: impl Iterator<Item = String>) {
+    let mut stderr = io::stderr().lock();
+    for line in lines {
+        let _ = writeln!(stderr, "{line}");
+    }
+}

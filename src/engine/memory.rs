@@ -1,0 +1,208 @@
+//! What crosses from one process to the next: compact, versioned, in ages instead of moments.
+//!
+//! A tick means nothing in another process, so everything is an age, and the reader says how long ago it was
+//! written. The format is a version byte and then variable-length integers; a version that is not known is an error
+//! and not a guess.
+
+use std::time::Duration;
+
+use super::behavior::GovernorMemory;
+use super::ratelimit::RememberedChange;
+use crate::model::Replicas;
+
+/// First byte of every memory. Raise it when the layout changes, and keep reading the old one.
+const VERSION: u8 = 1;
+
+/// Everything that one autoscaler remembers.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Memory {
+    pub(super) governor: GovernorMemory,
+    /// Active when this was written.
+    pub(super) active: bool,
+    /// Age of the last activity.
+    pub(super) last_active: Option<Duration>,
+    /// What is left of the initial cooldown.
+    pub(super) hold_for: Duration,
+    pub(super) zero_is_ours: bool,
+    pub(super) stopped: bool,
+    pub(super) blind: bool,
+    pub(super) current: Option<Replicas>,
+    /// Each trigger's last good value, with its age.
+    pub(super) values: Vec<Option<(Duration, f64)>>,
+}
+
+/// Bytes that are not a memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MemoryError {
+    #[error("memory version {0} is not one this release reads (it reads {VERSION}); start without it")]
+    Version(u8),
+    #[error("memory ends in the middle of a value, or holds one out of range; start without it")]
+    Malformed,
+}
+
+impl Memory {
+    /// A few bytes for each thing remembered.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Writer(vec![VERSION]);
+        for window in [&self.governor.lowest, &self.governor.highest] {
+            out.number(window.len() as u64);
+            for &(age, value) in window {
+                out.duration(age);
+                out.signed(value);
+            }
+        }
+        for changes in [&self.governor.ups, &self.governor.downs] {
+            out.number(changes.len() as u64);
+            for change in changes {
+                out.duration(change.age);
+                out.signed(change.change);
+                out.number(u64::from(change.slot));
+            }
+        }
+        out.optional(self.last_active, Writer::duration);
+        out.duration(self.hold_for);
+        let flags = [self.zero_is_ours, self.stopped, self.blind, self.active];
+        out.number(flags.iter().rev().fold(0, |bits, &flag| bits << 1 | u64::from(flag)));
+        out.optional(self.current, Writer::signed);
+        out.number(self.values.len() as u64);
+        for &value in &self.values {
+            out.optional(value, |out, (age, value)| {
+                out.duration(age);
+                out.0.extend_from_slice(&value.to_bits().to_le_bytes());
+            });
+        }
+        out.0
+    }
+
+    /// Reads what [`Memory::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// An unknown version, or bytes that are not a memory.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, MemoryError> {
+        let (&version, rest) = bytes.split_first().ok_or(MemoryError::Malformed)?;
+        if version != VERSION {
+            return Err(MemoryError::Version(version));
+        }
+        let mut input = Reader(rest);
+        let memory = input.memory().ok_or(MemoryError::Malformed)?;
+        if input.0.is_empty() { Ok(memory) } else { Err(MemoryError::Malformed) }
+    }
+
+    /// The same memory, `elapsed` later.
+    pub(super) fn aged(&self, elapsed: Duration) -> Memory {
+        let mut aged = self.clone();
+        let windows = aged.governor.lowest.iter_mut().chain(&mut aged.governor.highest);
+        windows.for_each(|(age, _)| *age += elapsed);
+        let changes = aged.governor.ups.iter_mut().chain(&mut aged.governor.downs);
+        changes.for_each(|change| change.age += elapsed);
+        aged.last_active = aged.last_active.map(|age| age + elapsed);
+        aged.hold_for = aged.hold_for.saturating_sub(elapsed);
+        aged.values.iter_mut().flatten().for_each(|(age, _)| *age += elapsed);
+        aged
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Seven bits a byte, lowest first.
+    #[expect(clippy::cast_possible_truncation, reason = "masked to seven bits")]
+    fn number(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    /// Zigzag, so that small negative numbers stay small.
+    #[expect(clippy::cast_sign_loss, reason = "zigzag maps signs to the lowest bit")]
+    fn signed(&mut self, value: Replicas) {
+        self.number(u64::from(((value << 1) ^ (value >> 31)) as u32));
+    }
+
+    fn duration(&mut self, value: Duration) {
+        self.number(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.number(u64::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn memory(&mut self) -> Option<Memory> {
+        let window = |input: &mut Self| Some((input.duration()?, input.signed()?));
+        let change = |input: &mut Self| {
+            Some(RememberedChange { age: input.duration()?, change: input.signed()?, slot: input.slot()? })
+        };
+        let governor = GovernorMemory {
+            lowest: self.many(window)?,
+            highest: self.many(window)?,
+            ups: self.many(change)?,
+            downs: self.many(change)?,
+        };
+        let last_active = self.optional(Self::duration)?;
+        let hold_for = self.duration()?;
+        let flags = self.number()?;
+        let current = self.optional(Self::signed)?;
+        let value = |input: &mut Self| Some((input.duration()?, input.float()?));
+        let values = self.many(|input| input.optional(value))?;
+        let [zero_is_ours, stopped, blind, active] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
+        Some(Memory { governor, active, last_active, hold_for, zero_is_ours, stopped, blind, current, values })
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    #[expect(clippy::cast_possible_wrap, reason = "zigzag maps signs to the lowest bit")]
+    fn signed(&mut self) -> Option<Replicas> {
+        let raw = u32::try_from(self.number()?).ok()?;
+        Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
+    }
+
+    /// A position in a list; bounded, so that a broken memory cannot make one overflow.
+    fn slot(&mut self) -> Option<u32> {
+        u32::try_from(self.number()?).ok().filter(|slot| *slot < u32::MAX / 2)
+    }
+
+    fn duration(&mut self) -> Option<Duration> {
+        self.number().map(Duration::from_nanos)
+    }
+
+    fn float(&mut self) -> Option<f64> {
+        let (bytes, rest) = self.0.split_first_chunk::<8>()?;
+        self.0 = rest;
+        Some(f64::from_bits(u64::from_le_bytes(*bytes)))
+    }
+
+    fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.number()? {
+            0 => Some(None),
+            1 => read(self).map(Some),
+            _ => None,
+        }
+    }
+
+    /// A list; its length is checked against what is left, so that a broken one cannot ask for all memory.
+    fn many<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = usize::try_from(self.number()?).ok().filter(|count| *count <= self.0.len())?;
+        (0..count).map(|_| read(self)).collect()
+    }
+}

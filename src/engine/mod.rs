@@ -1,0 +1,141 @@
+//! WHEN and HOW MANY: events in, decisions and effects out.
+//!
+//! Pure, synchronous and deterministic: time is an argument, there is no I/O, no randomness, no logging, and no
+//! allocation on the steady path. The same engine runs live and in the simulator, and the same events give the same
+//! decisions, byte for byte.
+//!
+//! One evaluation goes through the stages of [`crate::model::Stage`] in order, and leaves a line for each in the
+//! decision: **observe** what each trigger's last word is worth, **want** the highest that any trigger asks for,
+//! **activation** (zero or not), **stabilization**, **rate limit**, **bounds**, **pause**. Two baselines live next
+//! to it and share nothing with it: [`hpa`], the HPA controller itself, and [`keda`], KEDA's executor.
+
+mod activation;
+pub mod behavior;
+pub mod hpa;
+pub mod invariants;
+pub mod keda;
+mod memory;
+mod observe;
+pub mod policy;
+pub mod ratelimit;
+mod slot;
+pub mod window;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::memory::{Memory, MemoryError};
+use self::slot::Slot;
+use crate::model::{Decision, Key, Observation, ReadFailure, Reason, Replicas, Tick};
+use crate::spec::AutoscalerSpec;
+
+/// Something that happened to one autoscaler.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It exists now, or has a new spec. Memory is kept over a change of spec.
+    Spec { spec: Arc<AutoscalerSpec>, role: Role },
+    /// It is gone.
+    Gone,
+    /// A trigger was read. A failed read is data.
+    Sample { trigger: u16, taken: Tick, value: Result<Observation, ReadFailure> },
+    /// The workload's scale as seen.
+    Current { replicas: Replicas },
+    /// A scale effect came to its end.
+    Applied { from: Replicas, to: Replicas, succeeded: bool },
+    /// Nothing but time.
+    Evaluate,
+}
+
+/// Whether this engine's decisions are carried out by its own effects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Effects scale the workload; a zero that they did not make is somebody's wish and respected.
+    Controls,
+    /// Somebody else (KEDA and the HPA) carries decisions out, and makes zeros of its own.
+    Advises,
+}
+
+/// What the outside is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Scale the workload. A later effect for the same key replaces this one.
+    Scale { key: Key, from: Replicas, to: Replicas },
+    /// [`Engine::decision`] has something new.
+    Publish { key: Key },
+}
+
+/// Everybody's state. Owned by one task.
+#[derive(Default)]
+pub struct Engine {
+    slots: Vec<Option<Slot>>,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new() -> Self {
+        Engine::default()
+    }
+
+    /// Takes in one event at `now` (which never goes backwards), appends what follows to `effects`, and says when
+    /// to come back with [`Event::Evaluate`] if nothing else happens before.
+    pub fn handle(&mut self, now: Tick, key: Key, event: Event, effects: &mut Vec<Effect>) -> Tick {
+        if let Event::Spec { spec, role } = event {
+            if self.slots.len() <= key.index() {
+                self.slots.resize_with(key.index() + 1, || None);
+            }
+            let Some(place) = self.slots.get_mut(key.index()) else { return Tick::NEVER };
+            if let Some(slot) = place {
+                slot.respec(now, spec, role);
+                return slot.evaluate(now, key, effects);
+            }
+            return place.insert(Slot::new(now, spec, role)).evaluate(now, key, effects);
+        }
+        let Some(place) = self.slots.get_mut(key.index()) else { return Tick::NEVER };
+        let Some(slot) = place else { return Tick::NEVER };
+        match event {
+            Event::Gone => {
+                *place = None;
+                return Tick::NEVER;
+            }
+            Event::Sample { trigger, taken, value } => slot.sampled(trigger, taken, value),
+            Event::Current { replicas } => slot.seen(now, replicas),
+            Event::Applied { from, to, succeeded } => slot.applied(now, from, to, succeeded),
+            Event::Evaluate | Event::Spec { .. } => {}
+        }
+        slot.evaluate(now, key, effects)
+    }
+
+    /// The last decision.
+    #[must_use]
+    pub fn decision(&self, key: Key) -> Option<&Decision> {
+        self.slot(key).map(Slot::decision)
+    }
+
+    /// What to write down so that another process can go on.
+    #[must_use]
+    pub fn memory(&self, now: Tick, key: Key) -> Option<Memory> {
+        self.slot(key).map(|slot| slot.memory(now))
+    }
+
+    /// Takes over what was written down `elapsed` ago. `complete`: nothing was decided since (a hand-over); the
+    /// answer is then what the other process's would have been. Otherwise the memory is an envelope: never lower,
+    /// and equal once everything that may be missing would have been forgotten anyway.
+    pub fn restore(&mut self, now: Tick, key: Key, memory: &Memory, elapsed: Duration, complete: bool) {
+        if let Some(Some(slot)) = self.slots.get_mut(key.index()) {
+            slot.restore(now, memory, elapsed, complete);
+        }
+    }
+
+    fn slot(&self, key: Key) -> Option<&Slot> {
+        self.slots.get(key.index()).and_then(Option::as_ref)
+    }
+}
+
+/// The reason for wanting `to` when standing at `from`.
+fn direction(to: Replicas, from: Replicas) -> Reason {
+    match to.cmp(&from) {
+        std::cmp::Ordering::Greater => Reason::AboveTarget,
+        std::cmp::Ordering::Less => Reason::BelowTarget,
+        std::cmp::Ordering::Equal => Reason::DesiredWithinRange,
+    }
+}

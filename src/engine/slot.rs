@@ -1,0 +1,433 @@
+//! One autoscaler's state, and its evaluation from the first stage to the last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::activation::{Heard, Wakefulness};
+use super::behavior::{Governor, Verdict};
+use super::memory::Memory;
+use super::observe::{self, Chorus, Circumstances, Rule};
+use super::policy::Tolerance;
+use super::{Effect, Role, invariants};
+use crate::model::{
+    Decision, Health, Key, Observation, ReadFailure, Reason, Replicas, Stage, Step, Steps, Tick, TriggerReport,
+};
+use crate::spec::{AutoscalerSpec, Behavior, Bounds, Fallback, Pause};
+
+/// The HPA's own dead band, which a behavior block of ours never has unless written.
+const HPA_TOLERANCE: f64 = 0.1;
+
+pub(super) struct Slot {
+    // What every evaluation reads of the spec, next to what it writes: ten thousand of these are cold memory.
+    bounds: Bounds,
+    tolerance: Tolerance,
+    max_sample_age: Duration,
+    cooldown: Duration,
+    fallback: Fallback,
+    pause: Pause,
+    force_activation: bool,
+    role: Role,
+    rules: Vec<Rule>,
+
+    /// As last reported; `None` until then.
+    current: Option<Replicas>,
+    /// What the outside was asked for and has not answered yet.
+    requested: Option<Replicas>,
+    /// Our own last scale was to zero, and it is still there: a zero that we made.
+    zero_is_ours: bool,
+    /// Zero was asked for and nothing else has been applied since: a zero seen now may be that one.
+    zero_asked: bool,
+    /// Somebody else set it to zero.
+    stopped: bool,
+    /// A trigger was read with success since the last evaluation: what it makes us want is a recommendation. Evaluations for other
+    /// reasons recommend nothing, so that the windows depend on the samples alone and not on when somebody looked.
+    sampled: bool,
+    /// At the last evaluation some trigger had no value to go by.
+    blind: bool,
+    wakefulness: Wakefulness,
+    governor: Governor,
+    decision: Decision,
+    spec: Arc<AutoscalerSpec>,
+}
+
+impl Slot {
+    pub(super) fn new(now: Tick, spec: Arc<AutoscalerSpec>, role: Role) -> Self {
+        let mut slot = Slot {
+            bounds: spec.bounds,
+            tolerance: Tolerance { up: 0.0, down: 0.0 },
+            max_sample_age: spec.max_sample_age,
+            cooldown: spec.cooldown,
+            fallback: spec.fallback,
+            pause: spec.pause,
+            force_activation: spec.force_activation,
+            role,
+            rules: Vec::new(),
+            current: None,
+            requested: None,
+            zero_is_ours: false,
+            zero_asked: false,
+            stopped: false,
+            sampled: false,
+            blind: true,
+            wakefulness: Wakefulness::new(now, spec.initial_cooldown),
+            governor: Governor::new(&spec.behavior),
+            decision: Decision {
+                at: now,
+                current: spec.bounds.min,
+                current_known: false,
+                desired: spec.bounds.min,
+                active: false,
+                degraded: true,
+                fallback: false,
+                paused: false,
+                winner: None,
+                reason: Reason::NoSampleYet,
+                steps: Steps::default(),
+                triggers: Vec::new(),
+            },
+            spec: Arc::clone(&spec),
+        };
+        slot.adopt(now, spec, role);
+        slot
+    }
+
+    /// A new spec under the same name: what was learnt stays as far as it still fits.
+    pub(super) fn respec(&mut self, now: Tick, spec: Arc<AutoscalerSpec>, role: Role) {
+        if self.spec.behavior != spec.behavior {
+            let memory = self.governor.memory(now);
+            self.governor = Governor::new(&spec.behavior);
+            self.governor.restore(now, &memory);
+        }
+        self.adopt(now, spec, role);
+    }
+
+    fn adopt(&mut self, now: Tick, spec: Arc<AutoscalerSpec>, role: Role) {
+        self.bounds = spec.bounds;
+        self.tolerance = match &spec.behavior {
+            Behavior::Rules { up, down } => Tolerance { up: up.tolerance, down: down.tolerance },
+            Behavior::HpaWithoutBehavior { .. } => Tolerance { up: HPA_TOLERANCE, down: HPA_TOLERANCE },
+        };
+        self.max_sample_age = spec.max_sample_age;
+        self.cooldown = spec.cooldown;
+        self.fallback = spec.fallback;
+        self.pause = spec.pause;
+        self.force_activation = spec.force_activation;
+        self.role = role;
+        // A trigger that asks the same question keeps its answer.
+        let old = std::mem::take(&mut self.decision.triggers);
+        let mut rules = Vec::with_capacity(spec.triggers.len());
+        let mut reports = Vec::with_capacity(spec.triggers.len());
+        for trigger in &spec.triggers {
+            let known = self.spec.triggers.iter().position(|t| {
+                t.name == trigger.name && t.source == trigger.source && t.connection == trigger.connection
+            });
+            let since = known.and_then(|i| self.rules.get(i)).map_or(now, |rule| rule.since);
+            rules.push(Rule { policy: trigger.policy, activation_threshold: trigger.activation_threshold, since });
+            reports.push(known.and_then(|i| old.get(i)).cloned().unwrap_or(TriggerReport {
+                health: Health::Pending,
+                value: None,
+                taken: None,
+                active: false,
+                wants: None,
+                reason: Reason::NoSampleYet,
+                failure: None,
+            }));
+        }
+        self.rules = rules;
+        self.decision.triggers = reports;
+        self.spec = spec;
+    }
+
+    pub(super) fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    // === events ===
+
+    pub(super) fn sampled(&mut self, trigger: u16, taken: Tick, value: Result<Observation, ReadFailure>) {
+        let Some(report) = self.decision.triggers.get_mut(usize::from(trigger)) else { return };
+        match value {
+            Ok(observation) => {
+                report.value = Some(observation.backlog);
+                report.taken = Some(taken);
+                report.failure = None;
+                self.sampled = true;
+            }
+            Err(failure) => report.failure = Some(failure),
+        }
+    }
+
+    pub(super) fn seen(&mut self, now: Tick, replicas: Replicas) {
+        let before = self.current.replace(replicas);
+        match before {
+            None => {
+                // The first sight of a workload at zero: where zero is where it rests it simply sleeps, elsewhere zero
+                // is somebody's decision.
+                let rest = self.bounds.idle.unwrap_or(self.bounds.min);
+                self.stopped |= replicas == 0 && rest > 0 && !self.zero_is_ours;
+                self.governor.hold_down(now, replicas);
+            }
+            Some(before) if before != replicas => {
+                self.stopped = replicas == 0 && !self.zero_asked && !self.zero_is_ours;
+                self.zero_is_ours &= replicas == 0;
+                if self.role == Role::Advises {
+                    self.governor.record(now, before, replicas);
+                }
+            }
+            Some(_) => {}
+        }
+        self.stopped &= replicas == 0 && self.role == Role::Controls;
+    }
+
+    pub(super) fn applied(&mut self, now: Tick, from: Replicas, to: Replicas, succeeded: bool) {
+        if self.requested == Some(to) || !succeeded {
+            self.requested = None;
+        }
+        if succeeded {
+            self.governor.record(now, from, to);
+            self.zero_is_ours = to == 0;
+            self.zero_asked &= to == 0;
+            self.stopped = false;
+            self.current = Some(to);
+        }
+    }
+
+    // === the evaluation ===
+
+    /// One evaluation. Returns when the answer may change without another event.
+    pub(super) fn evaluate(&mut self, now: Tick, key: Key, effects: &mut Vec<Effect>) -> Tick {
+        let current = self.current.unwrap_or(self.decision.desired);
+        // A controller decides nothing before it has seen the workload.
+        let unseen = self.role == Role::Controls && self.current.is_none();
+        if !unseen {
+            self.governor.seed(now, current);
+        }
+        let at = Circumstances {
+            now,
+            current,
+            max_sample_age: self.max_sample_age,
+            fallback: self.fallback,
+            tolerance: self.tolerance,
+        };
+        let chorus = observe::listen(&self.rules, &mut self.decision.triggers, at);
+        let mut steps = Trail::new(current);
+        steps.to(Stage::Observe, current, observed(&chorus));
+
+        let stopped = self.stopped && !self.force_activation;
+        let active = chorus.active || self.force_activation;
+        let mut until = chorus.until;
+        let desired = if unseen {
+            current
+        } else if stopped {
+            steps.to(Stage::Activation, 0, Reason::ManuallyStopped);
+            0
+        } else {
+            self.decide(now, current, active, &chorus, &mut steps, &mut until)
+        };
+        let desired = self.paused(current, desired, &mut steps);
+
+        let decision = &mut self.decision;
+        decision.at = now;
+        decision.current = current;
+        decision.current_known = self.current.is_some();
+        decision.desired = desired;
+        decision.active = active;
+        decision.degraded = chorus.blocked;
+        decision.fallback = chorus.fallback;
+        decision.paused = self.pause != Pause::default();
+        decision.winner = chorus.wants.map(|(_, winner)| winner);
+        decision.reason = steps.last_word();
+        decision.steps = steps.steps;
+        debug_assert_eq!(invariants::check(decision, self.bounds, self.pause), Ok(()), "{decision:?}");
+
+        effects.push(Effect::Publish { key });
+        if self.role == Role::Controls
+            && let Some(from) = self.current
+        {
+            if desired != from && self.requested != Some(desired) {
+                self.ask(key, from, desired, effects);
+            } else if desired == from && self.requested.is_some_and(|requested| requested != desired) {
+                // The outside still works on a wish that no longer holds: the latest wins.
+                self.ask(key, from, desired, effects);
+            }
+        }
+        until
+    }
+
+    fn ask(&mut self, key: Key, from: Replicas, to: Replicas, effects: &mut Vec<Effect>) {
+        self.requested = Some(to);
+        self.zero_asked |= to == 0;
+        effects.push(Effect::Scale { key, from, to });
+    }
+
+    /// Want, activation, stabilization, rate limit, bounds.
+    fn decide(
+        &mut self,
+        now: Tick,
+        current: Replicas,
+        active: bool,
+        chorus: &Chorus,
+        steps: &mut Trail,
+        until: &mut Tick,
+    ) -> Replicas {
+        // Nothing to go by at all: hold.
+        let wants = chorus.wants.map_or(current, |(wants, _)| wants);
+        // A value that nobody knows counts as "as many as there are", and until the moment it is known again: scaling
+        // down takes a whole window of evidence.
+        let blind = chorus.blind && chorus.blocked;
+        let wants = if blind { wants.max(current) } else { wants };
+        if std::mem::replace(&mut self.blind, blind) && !blind {
+            self.governor.hold_down(now, current);
+        }
+        let because = match chorus.wants {
+            Some((highest, winner)) if highest == wants => {
+                self.decision.triggers.get(usize::from(winner)).map_or(Reason::Unchanged, |report| report.reason)
+            }
+            _ => observed(chorus),
+        };
+        steps.to(Stage::Want, wants, because);
+
+        let heard = if active {
+            Heard::Active
+        } else if chorus.blocked {
+            Heard::Nothing
+        } else {
+            Heard::Inactive
+        };
+        let call = self.wakefulness.call(now, heard, wants, current, self.bounds, self.cooldown);
+        steps.to(Stage::Activation, call.raw, call.reason);
+        *until = (*until).min(call.until);
+
+        let max = self.bounds.max;
+        let verdict = if call.waking {
+            // From zero (or idle) to the wish in one step, as far as windows and limits allow, and in any case awake.
+            let verdict = self.governor.step(now, call.raw, current, call.floor, max);
+            Verdict { desired: verdict.desired.max(call.floor), ..verdict }
+        } else {
+            self.governor.judge(now, call.raw, current, call.floor, max)
+        };
+        // Out of bounds the HPA remembers nothing; with many samples a second that would forget what the next step
+        // rests on.
+        if std::mem::take(&mut self.sampled) {
+            // What is not known speaks against going down, and not against going up.
+            if blind { self.governor.hold_down(now, call.raw) } else { self.governor.remember(now, call.raw) }
+        }
+        if verdict.limited_because == Reason::OutOfBounds {
+            steps.to(Stage::Bounds, verdict.desired, Reason::OutOfBounds);
+            return verdict.desired;
+        }
+        steps.to(Stage::Stabilization, verdict.stabilized, verdict.stabilized_because);
+        let mut desired = verdict.desired;
+        match verdict.limited_because {
+            _ if call.waking && desired == call.floor && verdict.stabilized < desired => {
+                steps.to(Stage::RateLimit, desired, Reason::Waking);
+            }
+            limit @ (Reason::ScaleUpLimit | Reason::ScaleDownLimit | Reason::MemoryLost) => {
+                steps.to(Stage::RateLimit, desired, limit);
+            }
+            limit => steps.to(Stage::Bounds, desired, limit),
+        }
+        if chorus.blocked && desired < current {
+            desired = current;
+            steps.to(Stage::Bounds, desired, observed(chorus));
+        }
+        if desired != call.raw || call.raw != wants {
+            *until = (*until).min(self.governor.next_change(now));
+        }
+        desired
+    }
+
+    fn paused(&self, current: Replicas, desired: Replicas, steps: &mut Trail) -> Replicas {
+        let (paused, reason) = match self.pause {
+            Pause { at_replicas: Some(replicas), .. } => (replicas, Reason::PausedReplicas),
+            Pause { frozen: true, .. } => (current, Reason::Paused),
+            Pause { scale_in: true, .. } if desired < current => (current, Reason::PausedScaleIn),
+            Pause { scale_out: true, .. } if desired > current => (current, Reason::PausedScaleOut),
+            _ => return desired,
+        };
+        steps.to(Stage::Pause, paused, reason);
+        paused
+    }
+
+    // === memory ===
+
+    pub(super) fn memory(&self, now: Tick) -> Memory {
+        Memory {
+            governor: self.governor.memory(now),
+            active: self.wakefulness.active,
+            last_active: self.wakefulness.last_active.map(|last| now.since(last)),
+            hold_for: self.wakefulness.hold_until.since(now),
+            zero_is_ours: self.zero_is_ours,
+            stopped: self.stopped,
+            blind: self.blind,
+            current: self.current,
+            values: self.decision.triggers.iter().map(|t| Some((now.since(t.taken?), t.value?))).collect(),
+        }
+    }
+
+    pub(super) fn restore(&mut self, now: Tick, memory: &Memory, elapsed: Duration, complete: bool) {
+        let then = memory.aged(elapsed);
+        self.governor = Governor::new(&self.spec.behavior);
+        self.governor.restore(now, &then.governor);
+        self.zero_is_ours = then.zero_is_ours;
+        self.stopped = then.stopped;
+        self.blind = then.blind || !complete;
+        self.wakefulness.active = then.active;
+        self.wakefulness.hold_until = now.after(then.hold_for);
+        self.wakefulness.last_active = then.last_active.map(|age| now.before(age));
+        if complete {
+            for (report, value) in self.decision.triggers.iter_mut().zip(&then.values) {
+                if let (None, Some((age, value))) = (report.taken, value) {
+                    report.value = Some(*value);
+                    report.taken = Some(now.before(*age));
+                }
+            }
+            self.current = then.current.or(self.current);
+        } else {
+            // It may have been active until a moment ago, and it may have scaled in ways that nobody wrote down. Old
+            // values stay unknown: whatever was read since may have been more.
+            self.wakefulness.last_active = Some(now);
+            self.governor.forget_changes(now);
+            if let Some(current) = self.current {
+                self.governor.hold_down(now, current);
+            }
+        }
+    }
+}
+
+fn observed(chorus: &Chorus) -> Reason {
+    if chorus.pending {
+        Reason::NoSampleYet
+    } else if chorus.blocked {
+        Reason::SourceFailing
+    } else if chorus.fallback {
+        Reason::Fallback
+    } else {
+        Reason::Fresh
+    }
+}
+
+/// The steps of an evaluation, as they are taken.
+struct Trail {
+    steps: Steps,
+    at: Replicas,
+}
+
+impl Trail {
+    fn new(current: Replicas) -> Self {
+        Trail { steps: Steps::default(), at: current }
+    }
+
+    fn to(&mut self, stage: Stage, after: Replicas, reason: Reason) {
+        self.steps.push(Step { stage, before: self.at, after, reason });
+        self.at = after;
+    }
+
+    /// The reason of the last stage that changed the number; where none did, why it is wanted.
+    fn last_word(&self) -> Reason {
+        let steps = self.steps.as_slice();
+        let changed = steps.iter().rev().find(|step| step.before != step.after);
+        let said = || steps.iter().find(|step| step.stage != Stage::Observe);
+        changed.or_else(said).map_or(Reason::Unchanged, |step| step.reason)
+    }
+}

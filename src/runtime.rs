@@ -1,0 +1,333 @@
+//! The task that owns the engine: events in, effects and decisions out, and the next deadline.
+//!
+//! Everything that changes comes through one loop on one thread, so that the engine needs no lock and a recorded log
+//! replays in the same order. Samples arrive a round at a time; deadlines (a value that turns stale, a cooldown that
+//! ends, a window that opens) are kept in one flat array and swept, because with ten thousand autoscalers sampled ten
+//! times a second a heap would be rewritten all day for the few deadlines that are ever reached.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{Board, Cell, Intake, Published};
+use crate::clock::Clock;
+use crate::engine::{Effect, Engine, Event, Role};
+use crate::model::{AutoscalerId, Decision, Health, Key, Sample, ScaleRequest, TargetReport, Tick};
+use crate::spec::{AutoscalerSpec, Change, Origin};
+use crate::telemetry::names;
+
+/// How often deadlines are looked at. A cooldown that ends this much late is nobody's loss; looking at ten thousand
+/// of them costs some ten microseconds.
+const SWEEP: Duration = Duration::from_millis(20);
+
+/// How long a KEDA call's registration outlives the last call that named it. Several polls at KEDA's default of 30 s.
+const REGISTRATION_LIFETIME: Duration = Duration::from_secs(300);
+
+/// Rounds taken in one go before other inputs get a turn.
+const ROUNDS_AT_ONCE: usize = 16;
+
+/// What the runtime hears.
+pub struct Inputs {
+    /// Manifests as loaded: the whole set, each time it changes.
+    pub specs: mpsc::Receiver<Vec<Arc<AutoscalerSpec>>>,
+    pub samples: mpsc::Receiver<Vec<Sample>>,
+    pub reports: mpsc::Receiver<TargetReport>,
+    pub intake: mpsc::Receiver<Intake>,
+}
+
+/// What the runtime tells.
+pub struct Outputs {
+    pub board: Arc<Board>,
+    pub polls: mpsc::UnboundedSender<Change>,
+    pub scales: mpsc::Sender<ScaleRequest>,
+    /// Who carries out the decisions about an autoscaler.
+    pub role: Box<dyn Fn(&AutoscalerSpec) -> Role + Send>,
+}
+
+/// Owner of the engine.
+pub struct Runtime {
+    clock: Clock,
+    engine: Engine,
+    outputs: Outputs,
+    keys: HashMap<AutoscalerId, Key>,
+    entries: Vec<Option<Entry>>,
+    /// Keys of entries that are gone.
+    free: Vec<Key>,
+    /// Next deadline of each entry, apart from them so that a sweep walks nothing else.
+    deadlines: Vec<Tick>,
+    effects: Vec<Effect>,
+    evaluations: metrics::Counter,
+}
+
+struct Entry {
+    cell: Arc<Cell>,
+    spare: Option<Arc<Published>>,
+    origin: Origin,
+    last_desired: Option<i32>,
+}
+
+impl Runtime {
+    #[must_use]
+    pub fn new(clock: Clock, outputs: Outputs) -> Self {
+        Runtime {
+            clock,
+            engine: Engine::new(),
+            outputs,
+            keys: HashMap::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            deadlines: Vec::new(),
+            effects: Vec::new(),
+            evaluations: metrics::counter!(names::EVALUATIONS),
+        }
+    }
+
+    /// Runs until `shutdown`.
+    pub async fn run(mut self, mut inputs: Inputs, shutdown: CancellationToken) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut rounds = Vec::with_capacity(ROUNDS_AT_ONCE);
+        let mut last_expiry = self.clock.now();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(specs) = inputs.specs.recv() => self.replace_manifests(&specs),
+                Some(report) = inputs.reports.recv() => self.reported(report),
+                Some(ask) = inputs.intake.recv() => self.registered(ask),
+                count = inputs.samples.recv_many(&mut rounds, ROUNDS_AT_ONCE), if !inputs.samples.is_closed() => {
+                    if count > 0 {
+                        rounds.drain(..).for_each(|round| self.sampled(round));
+                    }
+                }
+                _ = sweep.tick() => {
+                    let now = self.clock.now();
+                    self.sweep(now);
+                    if now.since(last_expiry) > REGISTRATION_LIFETIME / 10 {
+                        last_expiry = now;
+                        self.expire_registrations(now);
+                    }
+                }
+            }
+        }
+    }
+
+    // === what comes in ===
+
+    fn sampled(&mut self, round: Vec<Sample>) {
+        let now = self.clock.now();
+        self.evaluations.increment(round.len() as u64);
+        for Sample { key, trigger, taken, value } in round {
+            self.handle(now, key, Event::Sample { trigger, taken, value });
+        }
+    }
+
+    fn reported(&mut self, report: TargetReport) {
+        let now = self.clock.now();
+        match report {
+            TargetReport::Current { id, replicas, .. } => {
+                if let Some(&key) = self.keys.get(&id) {
+                    self.handle(now, key, Event::Current { replicas });
+                }
+            }
+            TargetReport::Applied { key, from, to, outcome } => {
+                if let Err(failure) = &outcome {
+                    tracing::warn!(autoscaler = %self.name(key), from, to, %failure, "scaling failed; deciding anew");
+                }
+                self.handle(now, key, Event::Applied { from, to, succeeded: outcome.is_ok() });
+            }
+        }
+    }
+
+    fn registered(&mut self, ask: Intake) {
+        let Intake::Register { spec, reply } = ask;
+        let now = self.clock.now();
+        let key = match self.keys.get(&spec.id) {
+            Some(&key) => key,
+            None => {
+                tracing::info!(autoscaler = %spec.id, "registered by a KEDA call");
+                let added = self.set(now, spec);
+                self.outputs.board.insert([Arc::clone(&added.1)]);
+                added.0
+            }
+        };
+        if let Some(Some(entry)) = self.entries.get(key.index()) {
+            entry.cell.touch(now);
+            // Nobody listens any more: the caller gave up, and the next call finds it registered.
+            drop(reply.send(Arc::clone(&entry.cell)));
+        }
+    }
+
+    /// Makes the set of manifest autoscalers what was loaded; what did not change is not touched.
+    fn replace_manifests(&mut self, specs: &[Arc<AutoscalerSpec>]) {
+        let now = self.clock.now();
+        let wanted: HashMap<&AutoscalerId, &Arc<AutoscalerSpec>> = specs.iter().map(|spec| (&spec.id, spec)).collect();
+        let gone: Vec<AutoscalerId> = self
+            .entries
+            .iter()
+            .flatten()
+            .filter(|entry| entry.origin == Origin::Manifest && !wanted.contains_key(&entry.cell.id))
+            .map(|entry| entry.cell.id.clone())
+            .collect();
+        self.remove(now, &gone);
+        let mut cells = Vec::new();
+        for spec in specs {
+            let known = self.keys.get(&spec.id).and_then(|key| self.entries.get(key.index())?.as_ref());
+            if known.is_none_or(|entry| entry.cell.peek(|published| published.spec != *spec)) {
+                cells.push(self.set(now, Arc::clone(spec)).1);
+            }
+        }
+        tracing::info!(autoscalers = specs.len(), changed = cells.len(), removed = gone.len(), "manifests in force");
+        self.outputs.board.insert(cells);
+        self.count();
+    }
+
+    fn sweep(&mut self, now: Tick) {
+        for index in 0..self.deadlines.len() {
+            if self.deadlines.get(index).is_some_and(|deadline| *deadline <= now)
+                && let Ok(index) = u32::try_from(index)
+            {
+                self.handle(now, Key(index), Event::Evaluate);
+            }
+        }
+    }
+
+    fn expire_registrations(&mut self, now: Tick) {
+        let expired: Vec<AutoscalerId> = self
+            .entries
+            .iter()
+            .flatten()
+            .filter(|entry| entry.origin == Origin::KedaMetadata)
+            .filter(|entry| now.since(entry.cell.last_asked()) > REGISTRATION_LIFETIME)
+            .map(|entry| entry.cell.id.clone())
+            .collect();
+        for id in &expired {
+            tracing::info!(autoscaler = %id, "registration expired: no KEDA call named it for a while");
+        }
+        self.remove(now, &expired);
+        self.count();
+    }
+
+    // === keys ===
+
+    /// Adds or replaces one; its cell is not on the board yet if it is new.
+    fn set(&mut self, now: Tick, spec: Arc<AutoscalerSpec>) -> (Key, Arc<Cell>) {
+        let role = (self.outputs.role)(&spec);
+        let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key());
+        let cell = match self.entries.get(key.index()).and_then(Option::as_ref) {
+            Some(entry) => {
+                entry.cell.respec(Arc::clone(&spec));
+                Arc::clone(&entry.cell)
+            }
+            None => Arc::new(Cell::new(Arc::clone(&spec), now)),
+        };
+        self.keys.insert(spec.id.clone(), key);
+        if let Some(place) = self.entries.get_mut(key.index()) {
+            *place = Some(Entry { cell: Arc::clone(&cell), spare: None, origin: spec.origin, last_desired: None });
+        }
+        self.handle(now, key, Event::Spec { spec: Arc::clone(&spec), role });
+        // The poller gone means the process is going down.
+        drop(self.outputs.polls.send(Change::Set(key, spec)));
+        (key, cell)
+    }
+
+    fn remove(&mut self, now: Tick, ids: &[AutoscalerId]) {
+        if ids.is_empty() {
+            return;
+        }
+        for id in ids {
+            let Some(key) = self.keys.remove(id) else { continue };
+            self.handle(now, key, Event::Gone);
+            if let Some(place) = self.entries.get_mut(key.index()) {
+                *place = None;
+                self.free.push(key);
+            }
+            drop(self.outputs.polls.send(Change::Removed(key)));
+        }
+        self.outputs.board.remove(ids);
+    }
+
+    fn free_key(&mut self) -> Key {
+        self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.deadlines.push(Tick::NEVER);
+            // Four thousand million autoscalers do not fit into memory.
+            Key(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
+        })
+    }
+
+    fn name(&self, key: Key) -> String {
+        let entry = self.entries.get(key.index()).and_then(Option::as_ref);
+        entry.map_or_else(|| format!("{key:?}"), |entry| entry.cell.id.to_string())
+    }
+
+    fn count(&self) {
+        for (origin, label) in [(Origin::Manifest, "manifest"), (Origin::KedaMetadata, "keda")] {
+            let count = self.entries.iter().flatten().filter(|entry| entry.origin == origin).count();
+            metrics::gauge!(names::AUTOSCALERS, "origin" => label).set(count as f64);
+        }
+    }
+
+    // === what goes out ===
+
+    fn handle(&mut self, now: Tick, key: Key, event: Event) {
+        let deadline = self.engine.handle(now, key, event, &mut self.effects);
+        if let Some(place) = self.deadlines.get_mut(key.index()) {
+            *place = deadline;
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Publish { key } => self.publish(key),
+                Effect::Scale { key, from, to } => self.scale(now, key, from, to),
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn publish(&mut self, key: Key) {
+        let Some(decision) = self.engine.decision(key) else { return };
+        let Some(Some(entry)) = self.entries.get_mut(key.index()) else { return };
+        entry.cell.publish(decision, &mut entry.spare);
+        let known = decision.triggers.iter().any(|trigger| trigger.health != Health::Pending);
+        if known
+            && entry.origin == Origin::Manifest
+            && entry.last_desired.replace(decision.desired) != Some(decision.desired)
+        {
+            announce(&entry.cell.id, decision);
+        }
+    }
+
+    fn scale(&mut self, now: Tick, key: Key, from: i32, to: i32) {
+        let Some(Some(entry)) = self.entries.get(key.index()) else { return };
+        let request = ScaleRequest { key, id: entry.cell.id.clone(), from, to };
+        if self.outputs.scales.try_send(request).is_err() {
+            // Full: as if the target had failed, so that the next evaluation asks again with what is wanted then.
+            let deadline = self.engine.handle(now, key, Event::Applied { from, to, succeeded: false }, &mut Vec::new());
+            if let Some(place) = self.deadlines.get_mut(key.index()) {
+                *place = deadline;
+            }
+        }
+    }
+}
+
+/// One line a change, with its reason: the decision log.
+fn announce(id: &AutoscalerId, decision: &Decision) {
+    let reason = decision.reason.as_str();
+    metrics::counter!(names::DECISIONS, "reason" => reason).increment(1);
+    // From zero: the sum of nothing at all would be -0.
+    let backlog = decision.triggers.iter().filter_map(|trigger| trigger.value).fold(0.0, |sum, value| sum + value);
+    tracing::info!(
+        autoscaler = %id,
+        current = decision.current,
+        desired = decision.desired,
+        reason,
+        backlog,
+        active = decision.active,
+        "decided"
+    );
+}

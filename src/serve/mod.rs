@@ -1,0 +1,13 @@
+//! The outside looks in: KEDA over gRPC, people and probes over HTTP.
+//!
+//! Everything answered here is a projection of the [board](crate::board); no request reaches a backend, so a slow
+//! Redis is an old sample and never a slow answer.
+
+mod exposition;
+pub mod grpc;
+pub mod http;
+pub mod keda;
+mod page;
+pub mod ready;
+mod view;
+mod words;

@@ -1,0 +1,290 @@
+//! What is published, as JSON: the shapes of the HTTP API.
+//!
+//! Shapes of their own, because the vocabulary knows no serde and because what is not listed here cannot leak: of a
+//! connection, only its name is shown. Times are RFC 3339 with the age in seconds beside them.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::words;
+use crate::board::{Cell, Published};
+use crate::clock::Clock;
+use crate::model::{Decision, Health, Replicas, Step, Tick, TriggerReport};
+use crate::spec::{AutoscalerSpec, Origin, Policy, Source, TriggerSpec};
+
+/// `GET /api/v1/autoscalers`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct List {
+    time: String,
+    ready: bool,
+    items: Vec<Summary>,
+}
+
+/// One row.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Summary {
+    namespace: String,
+    name: String,
+    origin: &'static str,
+    target: Option<String>,
+    min_replicas: Replicas,
+    max_replicas: Replicas,
+    /// Items waiting, all triggers together; `null` until one has been read.
+    backlog: Option<f64>,
+    /// The worst of the triggers'.
+    health: &'static str,
+    /// Of the oldest value that the decision rests on.
+    value_age_seconds: Option<f64>,
+    #[serde(flatten)]
+    verdict: Option<Verdict>,
+}
+
+/// A decision's outcome.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    decided_at: String,
+    decided_age_seconds: f64,
+    /// `null` while nobody has reported the workload's scale.
+    current: Option<Replicas>,
+    desired: Replicas,
+    active: bool,
+    degraded: bool,
+    fallback: bool,
+    paused: bool,
+    reason: &'static str,
+    reason_words: &'static str,
+}
+
+/// `GET /api/v1/autoscalers/{namespace}/{name}`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Detail {
+    time: String,
+    #[serde(flatten)]
+    summary: Summary,
+    polling_interval_seconds: f64,
+    max_sample_age_seconds: f64,
+    cooldown_seconds: f64,
+    idle_replicas: Option<Replicas>,
+    steps: Vec<StepView>,
+    /// Position of the trigger with the highest wish.
+    winner: Option<u16>,
+    triggers: Vec<TriggerView>,
+    /// The last decisions that differed from the one before, newest first.
+    history: Vec<Past>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepView {
+    stage: &'static str,
+    title: &'static str,
+    before: Replicas,
+    after: Replicas,
+    reason: &'static str,
+    reason_words: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TriggerView {
+    name: String,
+    metric_name: String,
+    connection: String,
+    source: SourceView,
+    policy: PolicyView,
+    activation_threshold: f64,
+    #[serde(flatten)]
+    report: Option<ReportView>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum SourceView {
+    RedisList { keys: Vec<String> },
+    Memory { queue: String },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum PolicyView {
+    BacklogPerReplica { target: f64 },
+    Fixed { replicas: Replicas },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportView {
+    health: &'static str,
+    value: Option<f64>,
+    taken_at: Option<String>,
+    age_seconds: Option<f64>,
+    active: bool,
+    wants: Option<Replicas>,
+    reason: &'static str,
+    reason_words: &'static str,
+    failure: Option<FailureView>,
+}
+
+#[derive(Serialize)]
+struct FailureView {
+    kind: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Past {
+    #[serde(flatten)]
+    verdict: Verdict,
+    steps: Vec<StepView>,
+}
+
+/// The moment of one answer, and how to write it.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    clock: Clock,
+    now: Tick,
+}
+
+// === impl Moment ===
+
+impl Moment {
+    pub(super) fn new(clock: Clock) -> Self {
+        Moment { clock, now: clock.now() }
+    }
+
+    fn age(self, at: Tick) -> f64 {
+        self.now.since(at).as_secs_f64()
+    }
+
+    fn written(self, at: Tick) -> String {
+        rfc3339(self.clock.wall(at))
+    }
+
+    pub(super) fn list<'a>(self, ready: bool, cells: impl Iterator<Item = &'a Cell>) -> List {
+        let items = cells.map(|cell| cell.peek(|published| self.summary(published))).collect();
+        List { time: self.written(self.now), ready, items }
+    }
+
+    pub(super) fn detail(self, cell: &Cell) -> Detail {
+        let published = cell.latest();
+        let spec = &published.spec;
+        let decision = published.decision.as_ref();
+        let report = |position: usize| decision.and_then(|decision| decision.triggers.get(position));
+        Detail {
+            time: self.written(self.now),
+            summary: self.summary(&published),
+            polling_interval_seconds: spec.polling_interval.as_secs_f64(),
+            max_sample_age_seconds: spec.max_sample_age.as_secs_f64(),
+            cooldown_seconds: spec.cooldown.as_secs_f64(),
+            idle_replicas: spec.bounds.idle,
+            steps: decision.map(steps).unwrap_or_default(),
+            winner: decision.and_then(|decision| decision.winner),
+            triggers: spec.triggers.iter().enumerate().map(|(i, t)| self.trigger(spec, t, report(i))).collect(),
+            history: cell.history().iter().rev().filter_map(|past| self.past(past)).collect(),
+        }
+    }
+
+    fn summary(self, published: &Published) -> Summary {
+        let spec = &published.spec;
+        let reports = || published.decision.iter().flat_map(|decision| &decision.triggers);
+        Summary {
+            namespace: spec.id.namespace.to_string(),
+            name: spec.id.name.to_string(),
+            origin: match spec.origin {
+                Origin::Manifest => "manifest",
+                Origin::KedaMetadata => "keda",
+            },
+            target: spec.target.as_ref().map(|target| format!("{}/{}", target.kind, target.name)),
+            min_replicas: spec.bounds.min,
+            max_replicas: spec.bounds.max,
+            backlog: reports().filter_map(|report| report.value).reduce(|sum, value| sum + value),
+            health: reports().map(|report| self.health(spec, report)).max().unwrap_or(Health::Pending).as_str(),
+            value_age_seconds: reports().filter_map(|report| report.taken).min().map(|taken| self.age(taken)),
+            verdict: published.decision.as_ref().map(|decision| self.verdict(decision)),
+        }
+    }
+
+    /// As decided, unless the value has grown too old since: a runtime that hangs must not look well.
+    fn health(self, spec: &AutoscalerSpec, report: &TriggerReport) -> Health {
+        match report.taken {
+            Some(taken) if self.now.since(taken) > spec.max_sample_age => Health::Stale,
+            _ => report.health,
+        }
+    }
+
+    fn verdict(self, decision: &Decision) -> Verdict {
+        Verdict {
+            decided_at: self.written(decision.at),
+            decided_age_seconds: self.age(decision.at),
+            current: decision.current_known.then_some(decision.current),
+            desired: decision.desired,
+            active: decision.active,
+            degraded: decision.degraded,
+            fallback: decision.fallback,
+            paused: decision.paused,
+            reason: decision.reason.as_str(),
+            reason_words: words::reason(decision.reason),
+        }
+    }
+
+    fn past(self, published: &Published) -> Option<Past> {
+        let decision = published.decision.as_ref()?;
+        Some(Past { verdict: self.verdict(decision), steps: steps(decision) })
+    }
+
+    fn trigger(self, spec: &AutoscalerSpec, trigger: &TriggerSpec, report: Option<&TriggerReport>) -> TriggerView {
+        TriggerView {
+            name: trigger.name.to_string(),
+            metric_name: trigger.metric_name.to_string(),
+            connection: trigger.connection.name.to_string(),
+            source: match &trigger.source {
+                Source::RedisList { keys } => {
+                    SourceView::RedisList { keys: keys.iter().map(ToString::to_string).collect() }
+                }
+                Source::Memory { queue } => SourceView::Memory { queue: queue.to_string() },
+            },
+            policy: match trigger.policy {
+                Policy::BacklogPerReplica { target } => PolicyView::BacklogPerReplica { target: target.as_f64() },
+                Policy::Fixed { replicas } => PolicyView::Fixed { replicas },
+            },
+            activation_threshold: trigger.activation_threshold,
+            report: report.map(|report| ReportView {
+                health: self.health(spec, report).as_str(),
+                value: report.value,
+                taken_at: report.taken.map(|taken| self.written(taken)),
+                age_seconds: report.taken.map(|taken| self.age(taken)),
+                active: report.active,
+                wants: report.wants,
+                reason: report.reason.as_str(),
+                reason_words: words::reason(report.reason),
+                failure: report
+                    .failure
+                    .as_ref()
+                    .map(|failure| FailureView { kind: failure.kind.as_str(), message: failure.message.to_string() }),
+            }),
+        }
+    }
+}
+
+fn steps(decision: &Decision) -> Vec<StepView> {
+    let view = |step: &Step| StepView {
+        stage: step.stage.as_str(),
+        title: words::stage(step.stage),
+        before: step.before,
+        after: step.after,
+        reason: step.reason.as_str(),
+        reason_words: words::reason(step.reason),
+    };
+    decision.steps.as_slice().iter().map(view).collect()
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    // Out of range only for a clock some ten thousand years off.
+    jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
+}

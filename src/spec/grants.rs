@@ -1,0 +1,176 @@
+//! Which servers a namespace may name: the declared connections, and the operator's address allow list.
+//!
+//! KEDA's metadata is written by whoever may create a ScaledObject. What it names is therefore never connected to
+//! unless somebody with more authority said so here.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::spec::address;
+use crate::spec::report::closest;
+use crate::spec::{ConnectionSpec, Server};
+
+/// Declared connections by scope, and the address patterns of `--allow-address`.
+#[derive(Clone, Debug, Default)]
+pub struct Grants {
+    namespaced: HashMap<String, BTreeMap<String, Arc<ConnectionSpec>>>,
+    cluster: BTreeMap<String, ClusterGrant>,
+    /// Declared, but with problems of their own; `None` for cluster-scoped ones. Who refers to them is not told that
+    /// they do not exist.
+    broken: HashSet<(Option<String>, String)>,
+    allow_addresses: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct ClusterGrant {
+    connection: Arc<ConnectionSpec>,
+    /// Patterns of namespaces.
+    allowed: Vec<String>,
+}
+
+/// One declared connection, for listings.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared<'a> {
+    /// `None`: a ClusterConnection.
+    pub namespace: Option<&'a str>,
+    pub name: &'a str,
+    /// Of a ClusterConnection.
+    pub allowed_namespaces: &'a [String],
+    pub connection: &'a Arc<ConnectionSpec>,
+}
+
+/// What became of a reference by name.
+pub(crate) enum Lookup {
+    Found(Arc<ConnectionSpec>),
+    /// A ClusterConnection that does not allow the namespace.
+    Forbidden,
+    /// Declared with problems, which are reported where it is.
+    Broken,
+    /// Not declared at all; what the namespace could have meant.
+    Unknown {
+        meant: Option<String>,
+        usable: Vec<String>,
+    },
+}
+
+impl Grants {
+    /// No connections; addresses that match one of `allow_addresses` (`host:port`, `*` for any run of characters).
+    #[must_use]
+    pub fn new(allow_addresses: &[String]) -> Self {
+        Grants { allow_addresses: allow_addresses.to_vec(), ..Grants::default() }
+    }
+
+    pub(crate) fn declare(&mut self, namespace: &str, name: &str, connection: Arc<ConnectionSpec>) {
+        self.namespaced.entry(namespace.to_owned()).or_default().insert(name.to_owned(), connection);
+    }
+
+    pub(crate) fn declare_for_cluster(&mut self, name: &str, allowed: Vec<String>, connection: Arc<ConnectionSpec>) {
+        self.cluster.insert(name.to_owned(), ClusterGrant { connection, allowed });
+    }
+
+    pub(crate) fn declare_broken(&mut self, namespace: Option<&str>, name: &str) {
+        self.broken.insert((namespace.map(str::to_owned), name.to_owned()));
+    }
+
+    /// The Connection of this name in `namespace`, or a ClusterConnection that allows the namespace.
+    #[must_use]
+    pub fn find_by_name(&self, namespace: &str, name: &str) -> Option<Arc<ConnectionSpec>> {
+        match self.look_up(namespace, name) {
+            Lookup::Found(connection) => Some(connection),
+            Lookup::Forbidden | Lookup::Broken | Lookup::Unknown { .. } => None,
+        }
+    }
+
+    pub(crate) fn look_up(&self, namespace: &str, name: &str) -> Lookup {
+        if let Some(connection) = self.namespaced.get(namespace).and_then(|here| here.get(name)) {
+            return Lookup::Found(Arc::clone(connection));
+        }
+        if self.broken.contains(&(Some(namespace.to_owned()), name.to_owned())) {
+            return Lookup::Broken;
+        }
+        if let Some(grant) = self.cluster.get(name) {
+            return if grant.allows(namespace) {
+                Lookup::Found(Arc::clone(&grant.connection))
+            } else {
+                Lookup::Forbidden
+            };
+        }
+        if self.broken.contains(&(None, name.to_owned())) {
+            return Lookup::Broken;
+        }
+        let usable: Vec<String> = self.usable(namespace).map(|(name, _)| name.to_owned()).collect();
+        Lookup::Unknown { meant: closest(name, usable.iter().map(String::as_str)).map(str::to_owned), usable }
+    }
+
+    /// A declared Redis connection to this server that `namespace` may use: its own before the cluster's, and one that
+    /// is declared for `database` before others. Declared for another database, it is the same server with the same
+    /// credentials, and comes back for the one asked for.
+    #[must_use]
+    pub fn find_by_address(&self, namespace: &str, host_port: &str, database: u32) -> Option<Arc<ConnectionSpec>> {
+        let mut other_database = None;
+        for (_, connection) in self.usable(namespace) {
+            let Server::Redis(redis) = &connection.server else { continue };
+            let declared_in = connection.name.split_once('/').map(|(namespace, _)| namespace);
+            if !address::same_server(&redis.address, declared_in, host_port, namespace) {
+                continue;
+            }
+            if redis.database == database {
+                return Some(Arc::clone(connection));
+            }
+            other_database = other_database.or(Some(connection));
+        }
+        other_database.map(|connection| with_database(connection, database))
+    }
+
+    /// Whether the operator's allow list covers `address` (`host:port`).
+    #[must_use]
+    pub fn allows(&self, address: &str) -> bool {
+        self.allow_addresses.iter().any(|pattern| address::matches(pattern, address))
+    }
+
+    /// Every declared connection: by namespace and name, the cluster's last.
+    #[must_use]
+    pub fn declared(&self) -> Vec<Declared<'_>> {
+        let namespaces: BTreeMap<_, _> = self.namespaced.iter().collect();
+        let namespaced = namespaces.into_iter().flat_map(|(namespace, connections)| {
+            connections.iter().map(move |(name, connection)| Declared {
+                namespace: Some(namespace.as_str()),
+                name,
+                allowed_namespaces: &[],
+                connection,
+            })
+        });
+        let cluster = self.cluster.iter().map(|(name, grant)| Declared {
+            namespace: None,
+            name,
+            allowed_namespaces: &grant.allowed,
+            connection: &grant.connection,
+        });
+        namespaced.chain(cluster).collect()
+    }
+
+    fn usable<'a>(&'a self, namespace: &str) -> impl Iterator<Item = (&'a str, &'a Arc<ConnectionSpec>)> {
+        let own = self.namespaced.get(namespace).into_iter().flatten().map(|(name, spec)| (name.as_str(), spec));
+        let namespace = namespace.to_owned();
+        let cluster = self.cluster.iter().filter(move |(_, grant)| grant.allows(&namespace));
+        own.chain(cluster.map(|(name, grant)| (name.as_str(), &grant.connection)))
+    }
+}
+
+impl ClusterGrant {
+    fn allows(&self, namespace: &str) -> bool {
+        self.allowed.iter().any(|pattern| address::matches(pattern, namespace))
+    }
+}
+
+/// The same server and credentials, another database.
+pub(crate) fn with_database(connection: &Arc<ConnectionSpec>, database: u32) -> Arc<ConnectionSpec> {
+    match &connection.server {
+        Server::Redis(redis) if redis.database != database => {
+            let mut redis = redis.clone();
+            redis.database = database;
+            Arc::new(ConnectionSpec { name: Arc::clone(&connection.name), server: Server::Redis(redis) })
+        }
+        Server::Redis(_) | Server::Memory => Arc::clone(connection),
+    }
+}

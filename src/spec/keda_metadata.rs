@@ -1,0 +1,222 @@
+//! The third door: the string map of a KEDA trigger, read as KEDA's own redis scaler reads it.
+//!
+//! Moving over from `type: redis` means changing the type and adding `scalerAddress`; every other key may stay. Two
+//! things differ, both because the map is all that KEDA forwards: passwords never come from here (they are ignored and
+//! warned of), and an address is only connected to if a declared Connection or the operator's allow list has it.
+//!
+//! `enableTLS` has two readers: KEDA, for its own connection to us, and whoever moved a TLS trigger over, for the one
+//! to Redis. A declared Connection settles it, and is needed anyway where Redis' certificate is to be checked; only
+//! for an address that the allow list covers does `enableTLS` mean Redis here.
+
+mod keys;
+mod server;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use keys::{Found, Keys, path};
+
+use crate::model::AutoscalerId;
+use crate::spec::grants::Grants;
+use crate::spec::manifest::{
+    BacklogPerReplica, DurationText, Policy, QuantityText, QueueAutoscalerBody, RedisList, Trigger,
+};
+use crate::spec::problem::{Problem, Problems};
+use crate::spec::report::Report;
+use crate::spec::units;
+use crate::spec::validate;
+use crate::spec::{AutoscalerSpec, Origin, Source};
+
+/// What KEDA sends with every call. Its `Debug` leaves the metadata's values out: some are passwords.
+#[derive(Clone, Copy)]
+pub struct ScaledObject<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub metadata: &'a HashMap<String, String>,
+}
+
+impl fmt::Debug for ScaledObject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut keys: Vec<&String> = self.metadata.keys().collect();
+        keys.sort();
+        write!(f, "{}/{} {keys:?}", self.namespace, self.name)
+    }
+}
+
+/// What the caller wants to be told of a named autoscaler.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Serve {
+    /// The raw value and its target per replica.
+    Backlog,
+    /// Our decision, target 1.
+    Replicas,
+}
+
+/// What one ScaledObject trigger asks for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Ask {
+    /// An autoscaler that a manifest declares (or not: that is for whoever holds them to find out).
+    Named { id: AutoscalerId, serve: Serve },
+    /// A trigger written out in metadata.
+    Trigger(TriggerAsk),
+}
+
+/// A trigger written out in metadata. Name and target are there even where nothing may be registered, so that
+/// GetMetricSpec always has an answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TriggerAsk {
+    /// As KEDA's own scaler names it, without the `sN-` prefix; see [`validate::metric_name`] for what may collide.
+    pub metric_name: Arc<str>,
+    /// Items per replica.
+    pub target: f64,
+    /// What to poll, or every reason why not.
+    pub registration: Result<Arc<AutoscalerSpec>, Problems>,
+    /// Keys without effect, ignored credentials.
+    pub warnings: Vec<Problem>,
+}
+
+/// KEDA's own default for `listLength`.
+const DEFAULT_LIST_LENGTH: i64 = 5;
+
+/// Reads a trigger's metadata.
+///
+/// # Errors
+///
+/// Only when not even metric name and target (or the autoscaler's name) can be read; everything else that is wrong is
+/// in [`TriggerAsk::registration`].
+pub fn read(object: &ScaledObject<'_>, grants: &Grants) -> Result<Ask, Problems> {
+    let mut keys = Keys::new(object.metadata);
+    match keys.find(&["autoscaler"]) {
+        Some(found) => named(object, found, &mut keys),
+        None => trigger(object, grants, &mut keys).map(Ask::Trigger),
+    }
+}
+
+// === a known autoscaler, by name ===
+
+fn named(object: &ScaledObject<'_>, found: Found<'_>, keys: &mut Keys<'_>) -> Result<Ask, Problems> {
+    let serve = match keys.text("serve") {
+        None | Some("backlog") => Some(Serve::Backlog),
+        Some("replicas") => Some(Serve::Replicas),
+        Some(other) => {
+            keys.problem("serve", format!("`{other}` cannot be served"), "write serve: backlog or serve: replicas");
+            None
+        }
+    };
+    let renamed = [("", path(found.key))];
+    let mut report = Report::of_metadata(&renamed);
+    validate::check_name(found.value, "", &mut report);
+    keys.problems.append(&mut report.problems);
+    for name in
+        ["listName", "listLength", "activationListLength", "address", "addresses", "host", "hosts", "connection"]
+    {
+        if let Some(other) = keys.find(&[name]) {
+            let message = format!("`autoscaler` names a QueueAutoscaler, which has its own {}", meaning(name));
+            keys.problem(other.key, message, format!("take out {} or autoscaler", other.key));
+        }
+    }
+    match serve {
+        Some(serve) if keys.problems.is_empty() => {
+            Ok(Ask::Named { id: AutoscalerId::new(object.namespace, found.value), serve })
+        }
+        _ => Err(Problems(std::mem::take(&mut keys.problems))),
+    }
+}
+
+fn meaning(key: &str) -> &'static str {
+    match key {
+        "listName" => "keys",
+        "listLength" => "target",
+        "activationListLength" => "activationThreshold",
+        _ => "connection",
+    }
+}
+
+// === a trigger, written out ===
+
+fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> Result<TriggerAsk, Problems> {
+    let list = keys.text("listName");
+    if list.is_none() {
+        let (message, cure) = match keys::OF_STREAMS.iter().find_map(|name| keys.find(&[name])) {
+            Some(stream) => (
+                format!("missing, and `{}` belongs to Redis streams", stream.key),
+                "streams are not supported yet; use listName",
+            ),
+            None => (
+                "missing: the list that is to be counted".to_owned(),
+                "e.g. listName: celery, or autoscaler: celery-high",
+            ),
+        };
+        keys.problem("listName", message, cure);
+    }
+    let length = keys.integer("listLength", DEFAULT_LIST_LENGTH);
+    let target = length.filter(|length| (1..=i64::MAX / 1000).contains(length));
+    if let (Some(length), None) = (length, target) {
+        let key = keys.spelling("listLength");
+        let wrong = if length < 1 { "must be at least 1" } else { "is more than a metric can hold" };
+        keys.problem(key, format!("{wrong}, found {length}"), "e.g. listLength: \"5\"");
+    }
+    let nameable = keys.problems.is_empty();
+
+    let activation = keys.integer("activationListLength", 0);
+    let connection = server::connection(object, grants, keys);
+    let polling_interval = polling_interval(keys);
+    let mut warnings = keys.without_effect();
+    warnings.extend(server::warnings(object, keys, connection.as_deref()));
+    let (true, Some(list), Some(target)) = (nameable, list, target) else {
+        return Err(Problems(std::mem::take(&mut keys.problems)));
+    };
+
+    let body = QueueAutoscalerBody {
+        polling_interval,
+        triggers: Some(vec![Trigger {
+            redis_list: Some(RedisList { keys: Some(vec![list.to_owned()]) }),
+            policy: Some(Policy {
+                backlog_per_replica: Some(BacklogPerReplica { target: Some(QuantityText(target.to_string())) }),
+                fixed: None,
+            }),
+            activation_threshold: Some(QuantityText(activation.unwrap_or(0).to_string())),
+            ..Trigger::default()
+        }]),
+        ..QueueAutoscalerBody::default()
+    };
+    let renamed = renamed(keys);
+    let mut report = Report::of_metadata(&renamed);
+    let head = validate::Head {
+        id: AutoscalerId::new(object.namespace, format!("{}-{}", object.name, keys.fingerprint())),
+        origin: Origin::KedaMetadata,
+        annotations: validate::Annotations::default(),
+        // A stand-in where there is none: the problem that says so keeps it from being registered.
+        connection: Some(connection.unwrap_or_else(server::stand_in)),
+    };
+    let spec = validate::autoscaler(head, &body, grants, &mut report);
+    warnings.append(&mut report.warnings);
+    let mut problems = std::mem::take(&mut keys.problems);
+    problems.append(&mut report.problems);
+    let source = Source::RedisList { keys: vec![Arc::from(list)] };
+    Ok(TriggerAsk {
+        metric_name: validate::metric_name(&source).into(),
+        target: target as f64,
+        registration: if problems.is_empty() { Ok(Arc::new(spec)) } else { Err(Problems(problems)) },
+        warnings,
+    })
+}
+
+/// Which key a part of the manifest came from, so that `validate` speaks of what the user wrote.
+fn renamed(keys: &Keys<'_>) -> [(&'static str, String); 5] {
+    [
+        ("spec.triggers[0].redisList", path(keys.spelling("listName"))),
+        ("spec.triggers[0].policy", path(keys.spelling("listLength"))),
+        ("spec.triggers[0].activationThreshold", path(keys.spelling("activationListLength"))),
+        ("spec.triggers[0].connection", path(keys.spelling("connection"))),
+        ("spec.pollingInterval", path(keys.spelling("pollingInterval"))),
+    ]
+}
+
+/// Our own key. A bare number is seconds, as it is everywhere in KEDA.
+fn polling_interval(keys: &mut Keys<'_>) -> Option<DurationText> {
+    let text = keys.text("pollingInterval")?;
+    let seconds = units::parse_seconds_or_duration(text).ok();
+    Some(DurationText(seconds.map_or_else(|| text.to_owned(), units::format_duration)))
+}

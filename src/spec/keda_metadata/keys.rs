@@ -1,0 +1,173 @@
+//! Keys of a trigger's metadata: which there are, in which order they are looked up, how their texts are read.
+//!
+//! The rules are those of KEDA's typed configuration: values are trimmed and an empty one counts as absent; the plain
+//! spelling goes before the one that ends in `FromEnv`, whose value KEDA has resolved already; booleans are Go's, and
+//! whole numbers are JSON's.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::spec::problem::Problem;
+use crate::spec::report::closest;
+
+/// KEDA's redis list trigger, its connection included.
+const OF_KEDA: [&str; 13] = [
+    "listName",
+    "listLength",
+    "activationListLength",
+    "address",
+    "addresses",
+    "host",
+    "hosts",
+    "port",
+    "ports",
+    "username",
+    "databaseIndex",
+    "enableTLS",
+    "unsafeSsl",
+];
+
+/// Our own.
+const OURS: [&str; 5] = ["autoscaler", "serve", "triggerType", "connection", "pollingInterval"];
+
+/// Read by KEDA itself on the way to us.
+const FOR_KEDA: [&str; 1] = ["scalerAddress"];
+
+/// Of triggers that are not supported yet; what they mean is said where they are missed.
+pub(super) const OF_SENTINEL: [&str; 1] = ["sentinelMaster"];
+pub(super) const OF_STREAMS: [&str; 5] = ["stream", "consumerGroup", "pendingEntriesCount", "lagCount", "streamLength"];
+
+/// What a key is called in messages.
+pub(super) fn path(key: &str) -> String {
+    format!("metadata.{key}")
+}
+
+/// A value, and the key that it was found under.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
+}
+
+/// The map, by KEDA's rules, with what is wrong in it.
+pub(super) struct Keys<'a> {
+    /// Trimmed, and not empty.
+    present: BTreeMap<&'a str, &'a str>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(metadata: &'a HashMap<String, String>) -> Self {
+        let trimmed = metadata.iter().map(|(key, value)| (key.as_str(), value.trim()));
+        Keys { present: trimmed.filter(|(_, value)| !value.is_empty()).collect(), problems: Vec::new() }
+    }
+
+    /// The value of the first of `names` that is there: all plain spellings before all `FromEnv` ones.
+    pub(super) fn find(&self, names: &[&str]) -> Option<Found<'a>> {
+        let plain = names.iter().find_map(|name| self.present.get_key_value(*name));
+        let (key, value) = plain
+            .or_else(|| names.iter().find_map(|name| self.present.get_key_value(format!("{name}FromEnv").as_str())))?;
+        Some(Found { key, value })
+    }
+
+    /// The key that is there for `name`, or `name` itself: for messages.
+    pub(super) fn spelling(&self, name: &'a str) -> &'a str {
+        self.find(&[name]).map_or(name, |found| found.key)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.find(&[name]).map(|found| found.value)
+    }
+
+    /// A list, split at commas.
+    pub(super) fn list(&self, names: &[&str]) -> Vec<&'a str> {
+        let found = self.find(names);
+        found
+            .into_iter()
+            .flat_map(|found| found.value.split(','))
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .collect()
+    }
+
+    /// A whole number as JSON has it: `5`, not `5.0`, `05` or `+5`. What is no such number is reported and `None`.
+    pub(super) fn integer(&mut self, name: &str, default: i64) -> Option<i64> {
+        let Some(Found { key, value }) = self.find(&[name]) else { return Some(default) };
+        let digits = value.strip_prefix('-').unwrap_or(value);
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+        let number = value.parse::<i64>().ok().filter(|_| plain);
+        if number.is_none() {
+            self.problem(key, format!("`{value}` is not a whole number"), format!("e.g. {name}: \"{default}\""));
+        }
+        number
+    }
+
+    /// Go's spellings of true and false. What is neither is reported and false.
+    pub(super) fn boolean(&mut self, name: &str) -> bool {
+        let Some(Found { key, value }) = self.find(&[name]) else { return false };
+        match value {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
+            _ => {
+                self.problem(key, format!("`{value}` is neither true nor false"), format!("write {name}: \"true\""));
+                false
+            }
+        }
+    }
+
+    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>, cure: impl Into<String>) {
+        self.problems.push(Problem::new(path(key), message, cure));
+    }
+
+    /// One warning for each key that has no effect.
+    pub(super) fn without_effect(&self) -> Vec<Problem> {
+        // Without a trigger type, a sentinel's key is a problem, and said so.
+        let explained = |key: &str| !self.present.contains_key("triggerType") && OF_SENTINEL.contains(&key);
+        self.present.keys().filter(|key| !explained(key)).filter_map(|key| without_effect(key)).collect()
+    }
+
+    /// What tells two triggers of one ScaledObject apart, as eight hexadecimal digits: 64-bit FNV-1a over the sorted
+    /// pairs, folded. It must be the same on every replica and in every release (it is part of an autoscaler's name),
+    /// which the standard library's hashers do not promise. Where tidegate listens and what a password is do not
+    /// count.
+    pub(super) fn fingerprint(&self) -> String {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        let counted = self.present.iter().filter(|(key, _)| !FOR_KEDA.contains(key) && !is_credential(key));
+        // 0xff occurs in no UTF-8 text, so no two different maps give the same bytes.
+        let bytes = counted.flat_map(|(key, value)| key.bytes().chain([0xff]).chain(value.bytes()).chain([0xff]));
+        let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
+    }
+}
+
+fn without_effect(key: &str) -> Option<Problem> {
+    let name = key.strip_suffix("FromEnv").unwrap_or(key);
+    let known = OF_KEDA.iter().chain(&OURS).chain(&FOR_KEDA);
+    if known.clone().any(|known| *known == name) {
+        return None;
+    }
+    let (message, cure) = if is_credential(key) {
+        (
+            "credentials in metadata are ignored".to_owned(),
+            "take it out, and declare a Connection with passwordFrom or tls for this server".to_owned(),
+        )
+    } else if name == "metricType" {
+        ("has no effect inside metadata".to_owned(), "write metricType beside metadata, where KEDA reads it".to_owned())
+    } else {
+        let cure = match closest(name, known.copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "take it out".to_owned(),
+        };
+        (format!("unknown key `{key}` has no effect"), cure)
+    };
+    Some(Problem::new(path(key), message, cure))
+}
+
+/// Whether a key's value could be a secret, or is one of KEDA's authentication parameters.
+fn is_credential(key: &str) -> bool {
+    let lower = key.strip_suffix("FromEnv").unwrap_or(key).to_ascii_lowercase();
+    let exact =
+        ["tls", "ca", "cert", "key", "cacert", "tlsclientcert", "tlsclientkey", "tlscertfile", "sentinelusername"];
+    ["password", "passwd", "secret", "token", "credential"].iter().any(|part| lower.contains(part))
+        || exact.contains(&lower.as_str())
+}

@@ -1,0 +1,230 @@
+//! A document as an object of ours: what stands around its `spec`.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::spec::manifest::{API_VERSION, GROUP};
+use crate::spec::report::{Report, closest, join};
+use crate::spec::tree::{Node, ScalarKind, Value};
+use crate::spec::{schema, validate};
+
+/// Where an object without a namespace lives, as with kubectl.
+const DEFAULT_NAMESPACE: &str = "default";
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Kind {
+    QueueAutoscaler,
+    Connection,
+    ClusterConnection,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::QueueAutoscaler, Kind::Connection, Kind::ClusterConnection];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Kind::QueueAutoscaler => "QueueAutoscaler",
+            Kind::Connection => "Connection",
+            Kind::ClusterConnection => "ClusterConnection",
+        }
+    }
+}
+
+/// A document of one of our kinds, with what stands around its `spec`.
+pub(super) struct Object<'d> {
+    pub(super) file: &'d Arc<str>,
+    pub(super) document: &'d Node,
+    pub(super) kind: Kind,
+    /// Empty for a ClusterConnection.
+    pub(super) namespace: &'d str,
+    pub(super) name: &'d str,
+}
+
+impl<'d> Object<'d> {
+    /// `None`: not ours, or not to be recognised; either has been said.
+    pub(super) fn of(file: &'d Arc<str>, document: &'d Node) -> (Option<Self>, Report<'d>) {
+        let mut report = Report::of_file(Arc::clone(file), document);
+        let kind = kind(document, &mut report);
+        let object = kind.map(|kind| {
+            known_only(document, "", &["apiVersion", "kind", "metadata", "spec", "status"], &mut report);
+            let (namespace, name) = names(document, kind, &mut report);
+            Object { file, document, kind, namespace, name }
+        });
+        (object, report)
+    }
+
+    pub(super) fn report(&self) -> Report<'d> {
+        Report::of_file(Arc::clone(self.file), self.document)
+    }
+
+    /// The body as far as it fits its schema; everything else is reported.
+    pub(super) fn body<T: DeserializeOwned + Default>(&self, schema: &Json, report: &mut Report<'_>) -> T {
+        let Some(spec) = self.document.get("spec") else {
+            report.explain(
+                "spec",
+                "missing",
+                format!("write spec: and, below it, what this {} is", self.kind.as_str()),
+            );
+            return T::default();
+        };
+        let Some(fitting) = schema::prune(schema, &spec.node, "spec", report) else { return T::default() };
+        serde_json::from_value(fitting).unwrap_or_else(|error| {
+            // The schema and serde's types are one; this is a mistake of ours, and no reason to accept half an object.
+            report.problem("spec", format!("cannot be read: {error}"), "please report this");
+            T::default()
+        })
+    }
+}
+
+fn kind(document: &Node, report: &mut Report<'_>) -> Option<Kind> {
+    if !matches!(document.value, Value::Map(_)) {
+        report.problem("", "an object expected", format!("begin with apiVersion: {API_VERSION}"));
+        return None;
+    }
+    let text = |key: &str| document.get(key).and_then(|entry| entry.node.text());
+    let (written, api_version) = (text("kind"), text("apiVersion"));
+    let kind = written.and_then(|written| Kind::ALL.into_iter().find(|kind| kind.as_str() == written));
+    let known = Kind::ALL.map(Kind::as_str);
+    match (kind, written, api_version) {
+        (Some(kind), _, Some(API_VERSION)) => Some(kind),
+        (Some(kind), _, found) => {
+            let message = found.map_or_else(|| "missing".to_owned(), |found| format!("`{found}` is not ours"));
+            report.problem("apiVersion", message, format!("write apiVersion: {API_VERSION}"));
+            Some(kind)
+        }
+        (None, None, _) => {
+            report.problem("kind", "missing", format!("write one of {}", known.join(", ")));
+            None
+        }
+        (None, Some(written), found) => {
+            let ours = found.is_none_or(|found| found.starts_with(GROUP));
+            match closest(written, known) {
+                Some(meant) if ours => {
+                    report.problem("kind", format!("unknown kind `{written}`"), format!("did you mean `{meant}`?"));
+                }
+                _ if ours => {
+                    let cure = format!("write one of {}", known.join(", "));
+                    report.problem("kind", format!("unknown kind `{written}`"), cure);
+                }
+                _ => report.warn(
+                    "kind",
+                    format!("{written} of {} is not tidegate's and is left alone", found.unwrap_or_default()),
+                    "",
+                ),
+            }
+            None
+        }
+    }
+}
+
+/// Fields of Kubernetes' ObjectMeta that mean nothing here, but stand in every `kubectl get -o yaml`.
+const METADATA: [&str; 14] = [
+    "name",
+    "namespace",
+    "annotations",
+    "labels",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "uid",
+];
+
+fn names<'d>(document: &'d Node, kind: Kind, report: &mut Report<'_>) -> (&'d str, &'d str) {
+    known_only(document, "metadata", &METADATA, report);
+    let metadata = document.get("metadata").map(|entry| &entry.node);
+    let field = |name: &str| metadata.and_then(|metadata| metadata.get(name)).map(|entry| &entry.node);
+    let mut text = |node: Option<&'d Node>, path: &str| {
+        let text = node.and_then(Node::text);
+        if node.is_some_and(|node| {
+            !node.is_null() && !matches!(&node.value, Value::Scalar(s) if s.kind == ScalarKind::Text)
+        }) {
+            report.explain(path, "a text expected", "put it in quotes");
+        }
+        text
+    };
+    let name = text(field("name"), "metadata.name");
+    let namespace = text(field("namespace"), "metadata.namespace");
+    match name {
+        Some(name) => validate::check_name(name, "metadata.name", report),
+        None => report.problem("metadata.name", "missing", "e.g. metadata: { name: celery-high, namespace: pulse }"),
+    }
+    match (kind, namespace) {
+        (Kind::ClusterConnection, Some(_)) => {
+            let cure = "take namespace out; spec.allowedNamespaces says who may use it";
+            report.problem("metadata.namespace", "a ClusterConnection has no namespace", cure);
+        }
+        (_, Some(namespace)) => validate::check_namespace(namespace, "metadata.namespace", report),
+        (_, None) => {}
+    }
+    let namespace = if kind == Kind::ClusterConnection { "" } else { namespace.unwrap_or(DEFAULT_NAMESPACE) };
+    (namespace, name.unwrap_or_default())
+}
+
+/// Reports fields of the block at `path` (empty: the document) that are not `known`, or written twice.
+fn known_only(document: &Node, path: &str, known: &[&str], report: &mut Report<'_>) {
+    let block = if path.is_empty() { Some(document) } else { document.get(path).map(|entry| &entry.node) };
+    let Some(Value::Map(entries)) = block.map(|block| &block.value) else { return };
+    for (i, entry) in entries.iter().enumerate() {
+        let here = join(path, &entry.key);
+        if entries.iter().take(i).any(|earlier| earlier.key == entry.key) {
+            report.explain(&here, "written twice in the same block", "keep one of the two");
+        } else if !known.contains(&entry.key.as_str()) {
+            let meant = closest(&entry.key, known.iter().copied());
+            let cure = match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if path.is_empty() => format!("known here: {}; is it indented too little?", known.join(", ")),
+                None => "known here: name, namespace, annotations, labels".to_owned(),
+            };
+            report.explain(&here, format!("unknown field `{}`", entry.key), cure);
+            report.stranger(path, meant);
+        }
+    }
+}
+
+/// What the annotations of ours say.
+pub(super) fn annotations(document: &Node, report: &mut Report<'_>) -> validate::Annotations {
+    const PATH: &str = "metadata.annotations";
+    let written = document.get("metadata").and_then(|metadata| metadata.node.get("annotations"));
+    let mut texts = Vec::new();
+    for entry in written.into_iter().flat_map(|written| match &written.node.value {
+        Value::Map(entries) => entries.as_slice(),
+        _ => &[],
+    }) {
+        match &entry.node.value {
+            Value::Scalar(scalar) if scalar.kind == ScalarKind::Text => {
+                texts.push((entry.key.as_str(), scalar.text.as_str()));
+            }
+            _ if entry.key.starts_with(GROUP) => {
+                let value = entry.node.text().unwrap_or("true");
+                let cure = format!("put it in quotes, as Kubernetes wants every annotation: \"{value}\"");
+                report.problem(&join(PATH, &entry.key), "a text expected", cure);
+            }
+            _ => {}
+        }
+    }
+    validate::annotations(texts, report)
+}
+
+/// A JSON array of objects and Kubernetes' own `List` count as what they contain.
+pub(super) fn unpack(file: &Arc<str>, document: Node, documents: &mut Vec<(Arc<str>, Node)>) {
+    let is_list = document.get("kind").and_then(|entry| entry.node.text()) == Some("List");
+    match document.value {
+        Value::List(items) => items.into_iter().for_each(|item| unpack(file, item, documents)),
+        Value::Map(entries) if is_list => {
+            for entry in entries {
+                if entry.key == "items" {
+                    unpack(file, entry.node, documents);
+                }
+            }
+        }
+        _ => documents.push((Arc::clone(file), document)),
+    }
+}

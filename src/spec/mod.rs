@@ -1,0 +1,280 @@
+//! WHAT to scale and how, after validation: immutable, every default filled in, every reference resolved.
+//!
+//! Three doors lead here (files, custom resources, KEDA's metadata) and all of them pass `validate`; nothing else
+//! makes an [`AutoscalerSpec`]. Whoever holds one need not check anything again. This room is pure: no I/O, no clock.
+
+pub(crate) mod address;
+pub mod grants;
+pub mod keda_metadata;
+pub mod load;
+pub mod manifest;
+pub mod problem;
+pub mod render;
+pub(crate) mod report;
+pub(crate) mod schema;
+pub(crate) mod tree;
+pub mod units;
+pub(crate) mod validate;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{AutoscalerId, Key, Replicas};
+
+/// One autoscaler: the unit that is polled, decided, served and explained.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AutoscalerSpec {
+    pub id: AutoscalerId,
+    pub origin: Origin,
+    /// What to scale. `None` for what KEDA's metadata registers: KEDA never says.
+    pub target: Option<TargetRef>,
+    pub bounds: Bounds,
+    pub polling_interval: Duration,
+    /// A value older than this is stale: no scale-down, and KEDA is told UNAVAILABLE.
+    pub max_sample_age: Duration,
+    /// From the last activity to zero (or to idle).
+    pub cooldown: Duration,
+    /// From creation to zero (or to idle), while nothing was ever active.
+    pub initial_cooldown: Duration,
+    /// At least one.
+    pub triggers: Vec<TriggerSpec>,
+    pub behavior: Behavior,
+    pub fallback: Fallback,
+    pub pause: Pause,
+    /// Treated as active whatever the triggers say; also raises a workload that somebody stopped by hand.
+    pub force_activation: bool,
+}
+
+/// Through which door a spec came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A manifest file or a custom resource.
+    Manifest,
+    /// A KEDA call's metadata: triggers only.
+    KedaMetadata,
+}
+
+/// The scaled workload, as in `scaleTargetRef`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct TargetRef {
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+}
+
+/// `0 <= idle < min <= max`, `max >= 1`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    pub min: Replicas,
+    pub max: Replicas,
+    /// Where to rest when nothing is active; without it, `min`.
+    pub idle: Option<Replicas>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct TriggerSpec {
+    /// `name` of the manifest, or `trigger-0`, `trigger-1` ...
+    pub name: Arc<str>,
+    /// The metric's name towards KEDA, without its `sN-` prefix: `[a-zA-Z0-9_.-]`, unique in the autoscaler.
+    pub metric_name: Arc<str>,
+    pub connection: Arc<ConnectionSpec>,
+    pub source: Source,
+    pub policy: Policy,
+    /// Active iff the backlog is strictly above this many items.
+    pub activation_threshold: f64,
+}
+
+/// Where the backlog is. One variant a source block.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Source {
+    /// Length of lists (of sets, sorted sets and hashes too, as KEDA counts them); several keys are added up.
+    RedisList { keys: Vec<Arc<str>> },
+    /// The embedded queue of `demo` and of tests.
+    Memory { queue: Arc<str> },
+}
+
+/// From backlog to wanted replicas. Closed: an exhaustive `match` keeps every policy in the benchmark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// The HPA's AverageValue rule: `ceil(backlog / target)`.
+    BacklogPerReplica { target: MilliValue },
+    /// Always this many while active.
+    Fixed { replicas: Replicas },
+}
+
+/// Thousandths, as the HPA counts: a quantity rounded up to the next thousandth. At least 1 where it is a target.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MilliValue(pub i64);
+
+impl MilliValue {
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+}
+
+// === behavior: HPA v2, resolved ===
+
+/// How a wish becomes a step. HPA v2 `behavior`, defaults filled in; facts: Kubernetes v1.36 `podautoscaler`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Behavior {
+    /// A behavior block, or tidegate's defaults for one that is absent.
+    Rules { up: ScalingRules, down: ScalingRules },
+    /// What the HPA does when `behavior` is absent: a plain maximum over `downscale_stabilization`, and
+    /// four-or-double. No manifest of ours means this; imported HPAs and the simulator's baselines do.
+    HpaWithoutBehavior { downscale_stabilization: Duration },
+}
+
+/// One direction.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ScalingRules {
+    /// Whole seconds, 0..=3600.
+    pub stabilization_window: Duration,
+    pub select_policy: SelectPolicy,
+    /// Empty: no rate limit (never written by a user: a list that is given must not be empty).
+    pub policies: Vec<RatePolicy>,
+    /// Dead band on the unrounded ratio, 0.1 = 10 %.
+    pub tolerance: f64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SelectPolicy {
+    Max,
+    Min,
+    Disabled,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RatePolicy {
+    pub kind: RateKind,
+    /// At least 1.
+    pub value: i32,
+    /// Whole seconds, 1..=1800.
+    pub period: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RateKind {
+    Pods,
+    Percent,
+}
+
+/// What to do when a trigger has failed for longer than `after`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fallback {
+    pub after: Duration,
+    pub behavior: FallbackBehavior,
+}
+
+/// KEDA's names; `Hold` (never below current) is ours and the default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FallbackBehavior {
+    Hold,
+    /// May scale down: `check` warns.
+    Static {
+        replicas: Replicas,
+    },
+    CurrentReplicas,
+    CurrentReplicasIfHigher {
+        replicas: Replicas,
+    },
+    /// May scale down: `check` warns.
+    CurrentReplicasIfLower {
+        replicas: Replicas,
+    },
+}
+
+/// From the annotations `tidegate.dev/paused`, `/paused-replicas`, `/paused-scale-in`, `/paused-scale-out`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pause {
+    pub frozen: bool,
+    pub at_replicas: Option<Replicas>,
+    pub scale_in: bool,
+    pub scale_out: bool,
+}
+
+// === connections ===
+
+/// How to reach a server. Two equal specs share one poller task and its connection.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionSpec {
+    /// Name of the Connection (`namespace/name`, or `name` of a ClusterConnection), or the address where metadata
+    /// named one that an allow list covers. For people and labels; never part of a secret.
+    pub name: Arc<str>,
+    pub server: Server,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Server {
+    Redis(RedisServer),
+    /// The embedded queues of `demo` and of tests.
+    Memory,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RedisServer {
+    /// `host:port`.
+    pub address: String,
+    pub database: u32,
+    pub username: Option<String>,
+    pub password: Option<SecretRef>,
+    pub tls: Option<RedisTls>,
+    /// Bound on connecting, authenticating included.
+    pub connect_timeout: Duration,
+    /// Bound on the answer to one pipeline.
+    pub response_timeout: Duration,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct RedisTls {
+    /// PEM file of the authorities to trust; without it, the system's are not consulted and the file is needed.
+    pub ca_file: Option<PathBuf>,
+    pub insecure_skip_verify: bool,
+}
+
+/// Where a secret is, not the secret. Resolved by the source at every connect, so that a changed file takes effect.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum SecretRef {
+    /// Written in a manifest file.
+    Inline(Secret),
+    Env(String),
+    File(PathBuf),
+    /// A key of a Secret of the object's own namespace.
+    Kubernetes {
+        namespace: String,
+        name: String,
+        key: String,
+    },
+}
+
+/// A secret's text. Prints as `[redacted]`, everywhere.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The text itself. Call it only where it is handed to a server.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A change of what is to be polled, decided and served; the runtime tells the poller in these words.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Change {
+    /// New, or replaced under the same key.
+    Set(Key, Arc<AutoscalerSpec>),
+    Removed(Key),
+}

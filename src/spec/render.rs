@@ -1,0 +1,245 @@
+//! Back from what was understood to what a user could have written: `check`'s output, every default filled in.
+//!
+//! Secrets written in a file come out as `[redacted]`; everything else reads back as the same spec.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::spec::grants::Declared;
+use crate::spec::load::Loaded;
+use crate::spec::manifest::{
+    self, API_VERSION, BacklogPerReplica, ClusterConnectionBody, ConnectionBody, DurationText, Fixed, GROUP,
+    MemoryConnection, MemoryQueue, PasswordFrom, PasswordText, QuantityText, QueueAutoscalerBody, RedisConnection,
+    RedisList, ScaleTargetRef, SecretKeyRef, Tls, Trigger,
+};
+use crate::spec::units::format_duration;
+use crate::spec::{
+    AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, Policy, RateKind, RedisServer, ScalingRules, SecretRef,
+    SelectPolicy, Server, Source, TriggerSpec,
+};
+
+/// One object in manifest form.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata,
+    spec: Body,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Metadata {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Body {
+    // The largest variant by far, and there are few documents.
+    Autoscaler(Box<QueueAutoscalerBody>),
+    Connection(ConnectionBody),
+    ClusterConnection(ClusterConnectionBody),
+}
+
+/// Everything that was loaded: connections first, because autoscalers refer to them.
+#[must_use]
+pub fn documents(loaded: &Loaded) -> Vec<Document> {
+    let connections = loaded.grants.declared().into_iter().map(connection);
+    connections.chain(loaded.autoscalers.iter().map(|spec| autoscaler(spec))).collect()
+}
+
+fn document(kind: &'static str, namespace: Option<&str>, name: &str, spec: Body) -> Document {
+    let namespace = namespace.map(str::to_owned);
+    let metadata = Metadata { name: name.to_owned(), namespace, annotations: BTreeMap::new() };
+    Document { api_version: API_VERSION, kind, metadata, spec }
+}
+
+fn connection(declared: Declared<'_>) -> Document {
+    let (redis, memory) = match &declared.connection.server {
+        Server::Redis(redis) => (Some(redis_connection(redis, declared.namespace)), None),
+        Server::Memory => (None, Some(MemoryConnection {})),
+    };
+    match declared.namespace {
+        Some(namespace) => {
+            document("Connection", Some(namespace), declared.name, Body::Connection(ConnectionBody { redis, memory }))
+        }
+        None => {
+            let allowed_namespaces = Some(declared.allowed_namespaces.to_vec());
+            let body = ClusterConnectionBody { allowed_namespaces, redis, memory };
+            document("ClusterConnection", None, declared.name, Body::ClusterConnection(body))
+        }
+    }
+}
+
+fn redis_connection(redis: &RedisServer, own_namespace: Option<&str>) -> RedisConnection {
+    let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+    let mut password = None;
+    let mut from = None;
+    match &redis.password {
+        None => {}
+        Some(SecretRef::Inline(_)) => password = Some(PasswordText::default()),
+        Some(SecretRef::Env(name)) => from = Some(PasswordFrom { env: Some(name.clone()), ..PasswordFrom::default() }),
+        Some(SecretRef::File(file)) => from = Some(PasswordFrom { file: Some(path(file)), ..PasswordFrom::default() }),
+        Some(SecretRef::Kubernetes { namespace, name, key }) => {
+            let reference = SecretKeyRef {
+                namespace: own_namespace.is_none().then(|| namespace.clone()),
+                name: Some(name.clone()),
+                key: Some(key.clone()),
+            };
+            from = Some(PasswordFrom { secret_key_ref: Some(reference), ..PasswordFrom::default() });
+        }
+    }
+    RedisConnection {
+        address: Some(redis.address.clone()),
+        host: None,
+        port: None,
+        database: i32::try_from(redis.database).ok(),
+        username: redis.username.clone(),
+        password,
+        password_from: from,
+        tls: redis.tls.as_ref().map(|tls| Tls {
+            ca_file: tls.ca_file.as_ref().map(path),
+            insecure_skip_verify: Some(tls.insecure_skip_verify),
+        }),
+        connect_timeout: duration(redis.connect_timeout),
+        response_timeout: duration(redis.response_timeout),
+    }
+}
+
+fn autoscaler(spec: &AutoscalerSpec) -> Document {
+    let body = QueueAutoscalerBody {
+        scale_target_ref: spec.target.as_ref().map(|target| ScaleTargetRef {
+            api_version: Some(target.api_version.clone()),
+            kind: Some(target.kind.clone()),
+            name: Some(target.name.clone()),
+        }),
+        min_replicas: Some(spec.bounds.min),
+        max_replicas: Some(spec.bounds.max),
+        idle_replica_count: spec.bounds.idle,
+        polling_interval: duration(spec.polling_interval),
+        cooldown_period: duration(spec.cooldown),
+        initial_cooldown_period: duration(spec.initial_cooldown),
+        max_sample_age: duration(spec.max_sample_age),
+        triggers: Some(spec.triggers.iter().map(trigger).collect()),
+        behavior: match &spec.behavior {
+            Behavior::Rules { up, down } => {
+                Some(manifest::Behavior { scale_up: Some(rules(up)), scale_down: Some(rules(down)) })
+            }
+            // No manifest means this one; see its definition.
+            Behavior::HpaWithoutBehavior { .. } => None,
+        },
+        fallback: Some(fallback(spec)),
+    };
+    let namespace = Some(&*spec.id.namespace);
+    let mut document = document("QueueAutoscaler", namespace, &spec.id.name, Body::Autoscaler(Box::new(body)));
+    document.metadata.annotations = annotations(spec);
+    document
+}
+
+fn annotations(spec: &AutoscalerSpec) -> BTreeMap<String, String> {
+    let flags = [
+        ("paused", spec.pause.frozen),
+        ("paused-scale-in", spec.pause.scale_in),
+        ("paused-scale-out", spec.pause.scale_out),
+        ("force-activation", spec.force_activation),
+    ];
+    let set = flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name, "true".to_owned()));
+    let at = spec.pause.at_replicas.map(|replicas| ("paused-replicas", replicas.to_string()));
+    set.chain(at).map(|(name, value)| (format!("{GROUP}/{name}"), value)).collect()
+}
+
+fn trigger(trigger: &TriggerSpec) -> Trigger {
+    let (redis_list, memory) = match &trigger.source {
+        Source::RedisList { keys } => {
+            (Some(RedisList { keys: Some(keys.iter().map(ToString::to_string).collect()) }), None)
+        }
+        Source::Memory { queue } => (None, Some(MemoryQueue { queue: Some(queue.to_string()) })),
+    };
+    let policy = match trigger.policy {
+        Policy::BacklogPerReplica { target } => {
+            let rule = BacklogPerReplica { target: Some(quantity(target)) };
+            manifest::Policy { backlog_per_replica: Some(rule), fixed: None }
+        }
+        Policy::Fixed { replicas } => {
+            manifest::Policy { backlog_per_replica: None, fixed: Some(Fixed { replicas: Some(replicas) }) }
+        }
+    };
+    // The embedded queues need no declared connection, and have none to name.
+    let name = trigger.connection.name.rsplit_once('/').map_or(&*trigger.connection.name, |(_, name)| name);
+    let built_in = trigger.connection.server == Server::Memory && &*trigger.connection.name == "memory";
+    Trigger {
+        name: Some(trigger.name.to_string()),
+        connection: (!built_in).then(|| name.to_owned()),
+        redis_list,
+        memory,
+        policy: Some(policy),
+        activation_threshold: Some(float(trigger.activation_threshold)),
+    }
+}
+
+fn rules(rules: &ScalingRules) -> manifest::ScalingRules {
+    let policies: Vec<manifest::RatePolicy> = rules
+        .policies
+        .iter()
+        .map(|policy| manifest::RatePolicy {
+            kind: Some(match policy.kind {
+                RateKind::Pods => manifest::RateKind::Pods,
+                RateKind::Percent => manifest::RateKind::Percent,
+            }),
+            value: Some(policy.value),
+            period_seconds: seconds(policy.period),
+        })
+        .collect();
+    manifest::ScalingRules {
+        stabilization_window_seconds: seconds(rules.stabilization_window),
+        select_policy: Some(match rules.select_policy {
+            SelectPolicy::Max => manifest::SelectPolicy::Max,
+            SelectPolicy::Min => manifest::SelectPolicy::Min,
+            SelectPolicy::Disabled => manifest::SelectPolicy::Disabled,
+        }),
+        policies: (!policies.is_empty()).then_some(policies),
+        tolerance: Some(float(rules.tolerance)),
+    }
+}
+
+fn fallback(spec: &AutoscalerSpec) -> manifest::Fallback {
+    let (behavior, replicas) = match spec.fallback.behavior {
+        FallbackBehavior::Hold => (manifest::FallbackBehavior::Hold, None),
+        FallbackBehavior::CurrentReplicas => (manifest::FallbackBehavior::CurrentReplicas, None),
+        FallbackBehavior::Static { replicas } => (manifest::FallbackBehavior::Static, Some(replicas)),
+        FallbackBehavior::CurrentReplicasIfHigher { replicas } => {
+            (manifest::FallbackBehavior::CurrentReplicasIfHigher, Some(replicas))
+        }
+        FallbackBehavior::CurrentReplicasIfLower { replicas } => {
+            (manifest::FallbackBehavior::CurrentReplicasIfLower, Some(replicas))
+        }
+    };
+    manifest::Fallback { after: duration(spec.fallback.after), behavior: Some(behavior), replicas }
+}
+
+// Every field has its default filled in, hence the `Option`s.
+
+#[expect(clippy::unnecessary_wraps, reason = "fields of a manifest are optional")]
+fn duration(duration: std::time::Duration) -> Option<DurationText> {
+    Some(DurationText(format_duration(duration)))
+}
+
+fn seconds(duration: std::time::Duration) -> Option<i32> {
+    i32::try_from(duration.as_secs()).ok()
+}
+
+fn quantity(value: MilliValue) -> QuantityText {
+    if value.0 % 1000 == 0 { QuantityText((value.0 / 1000).to_string()) } else { QuantityText(format!("{}m", value.0)) }
+}
+
+/// Nine places are all that a quantity has, so that this reads back as the same number.
+fn float(value: f64) -> QuantityText {
+    let text = format!("{value:.9}");
+    QuantityText(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+}

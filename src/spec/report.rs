@@ -1,0 +1,158 @@
+//! Where problems are gathered while one object is read, and given their lines.
+//!
+//! Two readers report here: first [`super::schema`], which knows types and names of fields, then [`super::validate`],
+//! which knows what they mean. What the first has said and taken out, the second must not complain about again; that
+//! is settled here, so that neither needs to know of the other.
+
+use std::sync::Arc;
+
+use crate::spec::problem::{Place, Problem};
+use crate::spec::tree::Node;
+
+/// The problems and warnings of one object.
+pub(crate) struct Report<'a> {
+    origin: Origin<'a>,
+    /// Paths that `schema` has reported, and those that an unknown field was probably meant to be.
+    explained: Vec<String>,
+    /// Objects that hold an unknown field nobody can guess.
+    with_stranger: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+enum Origin<'a> {
+    /// A document of a file.
+    File { file: Arc<str>, tree: &'a Node },
+    /// KEDA's metadata: paths of the manifest that it was turned into, and the keys that they came from. The first
+    /// that is a prefix counts.
+    Metadata(&'a [(&'a str, String)]),
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn of_file(file: Arc<str>, tree: &'a Node) -> Self {
+        Report::new(Origin::File { file, tree })
+    }
+
+    pub(crate) fn of_metadata(renamed: &'a [(&'a str, String)]) -> Self {
+        Report::new(Origin::Metadata(renamed))
+    }
+
+    fn new(origin: Origin<'a>) -> Self {
+        Report { origin, explained: Vec::new(), with_stranger: Vec::new(), problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// A problem, unless `schema` has already said what is wrong there.
+    pub(crate) fn problem(&mut self, path: &str, message: impl Into<String>, cure: impl Into<String>) {
+        if !self.is_explained(path) {
+            let problem = self.locate(path, message.into(), cure.into());
+            self.problems.push(problem);
+        }
+    }
+
+    /// Something that will work, but perhaps not as its author thinks.
+    pub(crate) fn warn(&mut self, path: &str, message: impl Into<String>, cure: impl Into<String>) {
+        let warning = self.locate(path, message.into(), cure.into());
+        self.warnings.push(warning);
+    }
+
+    /// For `schema`: a problem that explains everything that is missing at `path` and below.
+    pub(crate) fn explain(&mut self, path: &str, message: impl Into<String>, cure: impl Into<String>) {
+        let problem = self.locate(path, message.into(), cure.into());
+        self.problems.push(problem);
+        self.explained.push(path.to_owned());
+    }
+
+    /// For `schema`: a field of `parent` that nobody knows, and the known one that was probably meant.
+    pub(crate) fn stranger(&mut self, parent: &str, meant: Option<&str>) {
+        match meant {
+            Some(meant) => self.explained.push(join(parent, meant)),
+            None => self.with_stranger.push(parent.to_owned()),
+        }
+    }
+
+    /// Whether a missing field at `path` has been explained: it, or what contains it, was reported and taken out.
+    pub(crate) fn is_explained(&self, path: &str) -> bool {
+        self.explained.iter().any(|said| {
+            path.strip_prefix(said.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// Exactly one of `candidates` (name, written or not) at `path`. `what` is the noun, `example` the cure.
+    pub(crate) fn exactly_one(&mut self, path: &str, what: &str, candidates: &[(&str, bool)], example: &str) {
+        let found: Vec<&str> = candidates.iter().filter(|(_, written)| *written).map(|(name, _)| *name).collect();
+        match found.as_slice() {
+            [_] => {}
+            [] => {
+                let explained = candidates.iter().any(|(name, _)| self.is_explained(&join(path, name)))
+                    || self.with_stranger.iter().any(|parent| parent == path);
+                if !explained {
+                    self.problem(path, format!("exactly one {what} is needed, found none"), format!("e.g. {example}"));
+                }
+            }
+            several => {
+                let message = format!("exactly one {what} is needed, found {}", several.join(" and "));
+                self.problem(path, message, "keep one and take the others out");
+            }
+        }
+    }
+
+    fn locate(&self, path: &str, message: String, cure: String) -> Problem {
+        match &self.origin {
+            Origin::File { file, tree } => {
+                let (line, column) = tree.place_of(path);
+                let place = Some(Place { file: Arc::clone(file), line, column });
+                Problem { place, path: path.to_owned(), message, cure }
+            }
+            Origin::Metadata(renamed) => {
+                let key = renamed.iter().find(|(from, _)| path.starts_with(from)).map(|(_, key)| key.clone());
+                Problem { place: None, path: key.unwrap_or_else(|| path.to_owned()), message, cure }
+            }
+        }
+    }
+}
+
+/// `parent.key`, or `parent[key]` for a key with dots or slashes.
+pub(crate) fn join(parent: &str, key: &str) -> String {
+    if key.contains(['.', '/']) {
+        format!("{parent}[{key}]")
+    } else if parent.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{parent}.{key}")
+    }
+}
+
+/// The candidate that `word` was probably meant to be: at most a third of it mistyped, or the beginning of exactly one.
+pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str> + Clone) -> Option<&'c str> {
+    let word = word.to_lowercase();
+    let allowed = (word.chars().count() / 3).max(1);
+    let mistyped = candidates
+        .clone()
+        .into_iter()
+        .map(|candidate| (edits(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(edits, _)| *edits <= allowed)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, candidate)| candidate);
+    mistyped.or_else(|| {
+        let mut longer = candidates.into_iter().filter(|candidate| candidate.to_lowercase().starts_with(&word));
+        longer.next().filter(|_| word.len() >= 4 && longer.next().is_none())
+    })
+}
+
+/// Levenshtein distance in characters.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (b, &above) in b.iter().zip(row.iter().skip(1)) {
+            left = (diagonal + usize::from(a != *b)).min(above + 1).min(left + 1);
+            diagonal = above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}

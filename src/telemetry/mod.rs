@@ -1,0 +1,5 @@
+//! Logs and metrics: how the process tells an operator what it does.
+
+pub mod logs;
+pub mod names;
+pub mod prometheus;

@@ -1,0 +1,256 @@
+//! KEDA's metadata from the outside: maps as people have them in their ScaledObjects, and what becomes of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use tidegate::spec::grants::Grants;
+use tidegate::spec::keda_metadata::{Ask, ScaledObject, Serve, TriggerAsk, read};
+use tidegate::spec::load::{SourceText, load};
+use tidegate::spec::problem::Problems;
+use tidegate::spec::{AutoscalerSpec, Server};
+
+/// What an operator declared: one Redis of the namespace, one shared, one embedded, and two patterns of addresses.
+fn grants() -> Grants {
+    let text = r#"
+apiVersion: tidegate.dev/v1alpha1
+kind: Connection
+metadata: { name: redis-main, namespace: pulse }
+spec: { redis: { address: "redis:6379", username: tidegate, password: planted-secret } }
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: Connection
+metadata: { name: embedded, namespace: pulse }
+spec: { memory: {} }
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: ClusterConnection
+metadata: { name: shared }
+spec: { allowedNamespaces: [pulse], redis: { address: "redis.shared.svc:6379", database: 1 } }
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: ClusterConnection
+metadata: { name: billing-only }
+spec: { allowedNamespaces: [billing], redis: { address: "redis.billing.svc:6379" } }
+"#;
+    let text = SourceText { file: "grants.yaml".to_owned(), text: text.to_owned() };
+    let allowed = ["*.allowed.svc:6379".to_owned(), "10.0.0.1:*".to_owned()];
+    load(&[text], &allowed).unwrap_or_else(|problems| panic!("{problems}")).grants
+}
+
+fn ask(pairs: &[(&str, &str)]) -> Result<Ask, Problems> {
+    let metadata: HashMap<String, String> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    read(&ScaledObject { namespace: "pulse", name: "worker", metadata: &metadata }, &grants())
+}
+
+fn ask_trigger(pairs: &[(&str, &str)]) -> TriggerAsk {
+    match ask(pairs) {
+        Ok(Ask::Trigger(ask)) => ask,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn registered(pairs: &[(&str, &str)]) -> std::sync::Arc<AutoscalerSpec> {
+    ask_trigger(pairs).registration.unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// One line of what matters, and the problems and warnings below it.
+fn describe(pairs: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    for (key, value) in pairs {
+        let _ = writeln!(out, "  {key}: {value:?}");
+    }
+    match ask(pairs) {
+        Err(problems) => {
+            let _ = writeln!(out, "refused:\n{problems}");
+        }
+        Ok(Ask::Named { id, serve }) => {
+            let _ = writeln!(out, "named {id}, serve {serve:?}");
+        }
+        Ok(Ask::Trigger(ask)) => {
+            let _ = writeln!(out, "metric {} target {}", ask.metric_name, ask.target);
+            match &ask.registration {
+                Ok(spec) => out.push_str(&registration(spec)),
+                Err(problems) => {
+                    let _ = writeln!(out, "not registered:\n{problems}");
+                }
+            }
+            for warning in &ask.warnings {
+                let _ = writeln!(out, "warning: {warning}");
+            }
+        }
+    }
+    out
+}
+
+fn registration(spec: &AutoscalerSpec) -> String {
+    let trigger = &spec.triggers[0];
+    let Server::Redis(redis) = &trigger.connection.server else { panic!("no Redis") };
+    format!(
+        "{} via {}: {} db {} user {:?} tls {:?}, {:?} {:?} active above {}, every {:?}\n",
+        spec.id,
+        trigger.connection.name,
+        redis.address,
+        redis.database,
+        redis.username,
+        redis.tls,
+        trigger.source,
+        trigger.policy,
+        trigger.activation_threshold,
+        spec.polling_interval,
+    )
+}
+
+/// The list's name and one server, which most of these need.
+const LIST: (&str, &str) = ("listName", "celery");
+const HERE: (&str, &str) = ("address", "redis:6379");
+const SCALER: (&str, &str) = ("scalerAddress", "tidegate.tidegate:9090");
+
+#[test]
+fn maps_of_keda_s_own_redis_trigger_are_understood() {
+    let maps: [&[(&str, &str)]; 27] = [
+        &[SCALER, HERE, LIST],
+        &[SCALER, HERE, LIST, ("listLength", "100"), ("activationListLength", "10"), ("databaseIndex", "2")],
+        &[SCALER, ("addresses", "redis:6379, redis-2:6379"), LIST],
+        &[SCALER, ("host", "redis"), ("port", "6379"), LIST],
+        &[SCALER, ("hosts", "redis,redis-2"), ("ports", "6379,6380"), LIST],
+        &[SCALER, ("addressFromEnv", "redis:6379"), LIST],
+        &[SCALER, ("hostFromEnv", "redis"), ("portFromEnv", "6379"), LIST],
+        &[SCALER, ("host", "redis"), ("hostFromEnv", "elsewhere"), ("port", "6379"), LIST],
+        &[SCALER, ("address", "redis.allowed.svc:6379"), ("addressFromEnv", "redis:6379"), LIST],
+        &[SCALER, ("address", "   "), ("addressFromEnv", " redis:6379 "), ("listName", " celery ")],
+        &[SCALER, HERE, ("host", "redis-2"), ("port", "6379"), LIST],
+        &[SCALER, ("address", "redis.pulse.svc.cluster.local:6379"), LIST],
+        &[SCALER, ("address", "Redis.pulse.svc:6379"), LIST],
+        &[SCALER, ("address", "redis.shared.svc:6379"), ("databaseIndex", "1"), LIST],
+        &[SCALER, ("connection", "shared"), LIST],
+        &[SCALER, ("connection", "shared"), ("databaseIndex", "0"), HERE, LIST],
+        &[SCALER, ("address", "redis.allowed.svc:6379"), ("username", "reader"), ("databaseIndex", "3"), LIST],
+        &[SCALER, ("address", "10.0.0.1:7000"), ("enableTLS", "T"), ("unsafeSsl", "1"), LIST],
+        &[SCALER, HERE, ("enableTLS", "TRUE"), ("unsafeSsl", "f"), LIST],
+        &[SCALER, HERE, ("username", "tidegate"), LIST],
+        &[SCALER, HERE, ("usernameFromEnv", "somebody"), ("passwordFromEnv", "planted-secret"), LIST],
+        &[SCALER, HERE, ("listName", "a/b.c:d%e(f)g"), ("listLength", "7")],
+        &[SCALER, HERE, ("listName", "celery\u{6}\u{16}3")],
+        &[SCALER, HERE, ("listName", "queue_1-Übersicht")],
+        &[SCALER, HERE, LIST, ("activationListLength", "-1"), ("triggerType", "redis"), ("pollingInterval", "250ms")],
+        &[
+            SCALER,
+            HERE,
+            LIST,
+            ("pollingInterval", "30"),
+            ("metricType", "Value"),
+            ("listLenght", "10"),
+            ("color", "red"),
+        ],
+        &[
+            SCALER,
+            HERE,
+            LIST,
+            ("password", "planted-secret"),
+            ("sentinelPassword", "planted-secret"),
+            ("ca", "planted-secret"),
+        ],
+    ];
+    let text: Vec<String> = maps.iter().map(|map| describe(map)).collect();
+    insta::assert_snapshot!("understood", text.join("\n"));
+    for (map, text) in maps.iter().zip(&text) {
+        assert!(!text.contains("refused") && !text.contains("not registered"), "{map:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_registered_still_has_a_name_and_a_target() {
+    let maps: [&[(&str, &str)]; 20] = [
+        &[SCALER, LIST],
+        &[SCALER, ("address", "elsewhere:6379"), LIST, ("listLength", "3")],
+        &[SCALER, ("address", "redis.billing.svc:6379"), LIST],
+        &[SCALER, ("address", "redis"), LIST],
+        &[SCALER, ("address", "redis://user:planted-secret@redis:6379"), LIST],
+        &[SCALER, ("hosts", "redis,redis-2"), ("port", "6379"), LIST],
+        &[SCALER, ("host", "redis"), LIST],
+        &[SCALER, HERE, LIST, ("databaseIndex", "-1")],
+        &[SCALER, HERE, LIST, ("databaseIndex", "one"), ("activationListLength", "5.5"), ("enableTLS", "yes")],
+        &[SCALER, HERE, LIST, ("pollingInterval", "10ms")],
+        &[SCALER, HERE, LIST, ("pollingInterval", "often")],
+        &[SCALER, ("connection", "redis-mian"), LIST],
+        &[SCALER, ("connection", "billing-only"), LIST],
+        &[SCALER, ("connection", "embedded"), LIST],
+        &[SCALER, ("address", "10.0.0.1:6379"), LIST, ("enableTLS", "true")],
+        &[SCALER, HERE, LIST, ("triggerType", "redis-cluster")],
+        &[SCALER, HERE, LIST, ("triggerType", "rabbitmq")],
+        &[SCALER, HERE, LIST, ("sentinelMaster", "mymaster")],
+        &[SCALER, HERE, LIST, ("serve", "replicas")],
+        &[SCALER, ("address", "localhost:6379"), LIST],
+    ];
+    let text: Vec<String> = maps.iter().map(|map| describe(map)).collect();
+    insta::assert_snapshot!("not_registered", text.join("\n"));
+    for (map, text) in maps.iter().zip(&text) {
+        assert!(text.contains("not registered") && text.contains("metric redis-celery target"), "{map:?}");
+    }
+}
+
+#[test]
+fn what_has_no_name_or_target_is_refused_with_all_its_problems() {
+    let maps: [&[(&str, &str)]; 13] = [
+        &[SCALER],
+        &[SCALER, HERE, ("listName", "  ")],
+        &[SCALER, HERE, ("stream", "events"), ("triggerType", "redis-streams")],
+        &[SCALER, HERE, LIST, ("listLength", "5.5")],
+        &[SCALER, HERE, LIST, ("listLength", "05")],
+        &[SCALER, HERE, LIST, ("listLength", "+5")],
+        &[SCALER, HERE, LIST, ("listLength", "0")],
+        &[SCALER, HERE, LIST, ("listLengthFromEnv", "many")],
+        &[SCALER, HERE, LIST, ("listLength", "9223372036854775807")],
+        &[SCALER, ("autoscaler", "Celery High")],
+        &[SCALER, ("autoscaler", "celery-high"), ("serve", "everything")],
+        &[SCALER, ("autoscaler", "celery-high"), LIST, HERE],
+        &[SCALER, ("listLength", "none"), ("databaseIndex", "none"), ("triggerType", "none")],
+    ];
+    let text: Vec<String> = maps.iter().map(|map| describe(map)).collect();
+    insta::assert_snapshot!("refused", text.join("\n"));
+    for (map, text) in maps.iter().zip(&text) {
+        assert!(text.contains("refused"), "{map:?}");
+    }
+}
+
+#[test]
+fn an_autoscaler_may_be_named() {
+    let named = |pairs: &[(&str, &str)]| match ask(pairs) {
+        Ok(Ask::Named { id, serve }) => (id.to_string(), serve),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(&[SCALER, ("autoscaler", "celery-high")]), ("pulse/celery-high".to_owned(), Serve::Backlog));
+    let pairs = [SCALER, ("autoscaler", " celery-high "), ("serve", "replicas")];
+    assert_eq!(named(&pairs), ("pulse/celery-high".to_owned(), Serve::Replicas));
+}
+
+#[test]
+fn equal_metadata_is_the_same_autoscaler_and_other_metadata_another() {
+    let id = |pairs: &[(&str, &str)]| registered(pairs).id.clone();
+    let one = id(&[SCALER, HERE, LIST]);
+    assert_eq!(one, id(&[LIST, HERE, ("scalerAddress", "elsewhere:1"), ("password", "x")]));
+    assert_eq!(one, id(&[LIST, HERE, ("address", " redis:6379 ")]));
+    assert_ne!(one, id(&[SCALER, HERE, ("listName", "other")]));
+    assert_ne!(one, id(&[SCALER, HERE, LIST, ("listLength", "6")]));
+    // Part of a name that outlives releases: it must never change.
+    assert_eq!(one.to_string(), "pulse/worker-739ca8a1");
+}
+
+#[test]
+fn a_credential_is_printed_nowhere() {
+    let pairs = [
+        HERE,
+        LIST,
+        ("password", "planted-secret"),
+        ("passwordFromEnv", "planted-secret"),
+        ("sentinelPasswordFromEnv", "planted-secret"),
+        ("accessToken", "planted-secret"),
+    ];
+    let ask = ask_trigger(&pairs);
+    let metadata: HashMap<String, String> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let object = ScaledObject { namespace: "pulse", name: "worker", metadata: &metadata };
+    assert_eq!(ask.warnings.len(), 4);
+    let printed = format!("{ask:?} {object:?} {:?} {}", grants(), Problems(ask.warnings.clone()));
+    assert!(!printed.contains("planted-secret"), "{printed}");
+}

@@ -1,0 +1,15 @@
+//! What several test binaries share. Each of them compiles this folder and uses a part of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    dead_code,
+    unreachable_pub,
+    reason = "a test may break, and reads the clock that it tests against"
+)]
+
+pub mod polling;
+pub mod redis;
