@@ -4,7 +4,11 @@
 //! it is in production. The input is a sawtooth, which keeps the windows at work: each tooth pushes and expires
 //! recommendations. `cargo bench --bench engine` (`-- --quick` for a short run).
 
-#![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a benchmark prints, and may end on its own mistakes")]
+#![expect(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a benchmark prints, and may end on its own mistakes"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -87,7 +87,13 @@ impl Board {
     /// Writer only: adds or replaces many at once (one copy of the map, however many).
     pub fn insert(&self, cells: impl IntoIterator<Item = Arc<Cell>>) {
         let mut map = BTreeMap::clone(&self.cells.load());
-        map.extend(cells.into_iter().map(|cell| (cell.id.clone(), cell)));
+        for cell in cells {
+            if let Some(old) = map.insert(cell.id.clone(), Arc::clone(&cell))
+                && !Arc::ptr_eq(&old, &cell)
+            {
+                old.activity.send_replace(Activity::Gone);
+            }
+        }
         self.cells.store(Arc::new(map));
     }
 

@@ -30,6 +30,10 @@ const REGISTRATION_LIFETIME: Duration = Duration::from_secs(300);
 /// Rounds taken in one go before other inputs get a turn.
 const ROUNDS_AT_ONCE: usize = 16;
 
+/// Registrations taken in one go: the board's map is copied once for all of them, so that ten thousand ScaledObjects
+/// at the start are ten copies and not ten thousand.
+const ASKS_AT_ONCE: usize = 1024;
+
 /// What the runtime hears.
 pub struct Inputs {
     /// Manifests as loaded: the whole set, each time it changes.
@@ -91,6 +95,7 @@ impl Runtime {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut rounds = Vec::with_capacity(ROUNDS_AT_ONCE);
+        let mut asks = Vec::with_capacity(ASKS_AT_ONCE);
         let mut last_expiry = self.clock.now();
         loop {
             tokio::select! {
@@ -98,7 +103,11 @@ impl Runtime {
                 () = shutdown.cancelled() => return,
                 Some(specs) = inputs.specs.recv() => self.replace_manifests(&specs),
                 Some(report) = inputs.reports.recv() => self.reported(report),
-                Some(ask) = inputs.intake.recv() => self.registered(ask),
+                count = inputs.intake.recv_many(&mut asks, ASKS_AT_ONCE), if !inputs.intake.is_closed() => {
+                    if count > 0 {
+                        self.registered(asks.drain(..));
+                    }
+                }
                 count = inputs.samples.recv_many(&mut rounds, ROUNDS_AT_ONCE), if !inputs.samples.is_closed() => {
                     if count > 0 {
                         rounds.drain(..).for_each(|round| self.sampled(round));
@@ -143,22 +152,35 @@ impl Runtime {
         }
     }
 
-    fn registered(&mut self, ask: Intake) {
-        let Intake::Register { spec, reply } = ask;
+    fn registered(&mut self, asks: impl Iterator<Item = Intake>) {
         let now = self.clock.now();
-        let key = match self.keys.get(&spec.id) {
-            Some(&key) => key,
-            None => {
-                tracing::info!(autoscaler = %spec.id, "registered by a KEDA call");
-                let added = self.set(now, spec);
-                self.outputs.board.insert([Arc::clone(&added.1)]);
-                added.0
-            }
-        };
-        if let Some(Some(entry)) = self.entries.get(key.index()) {
-            entry.cell.touch(now);
+        let mut new = Vec::new();
+        let mut replies = Vec::new();
+        for Intake::Register { spec, reply } in asks {
+            let known = self.entry(&spec.id).map(|entry| (Arc::clone(&entry.cell), entry.origin));
+            let cell = match known {
+                // A manifest of this very name stands above what a call says.
+                Some((cell, Origin::Manifest)) => cell,
+                // The same metadata may mean another server after the connections changed.
+                Some((cell, Origin::KedaMetadata)) if cell.peek(|published| published.spec == spec) => cell,
+                Some(_) => self.set(now, spec),
+                None => {
+                    tracing::info!(autoscaler = %spec.id, "registered by a KEDA call");
+                    let cell = self.set(now, spec);
+                    new.push(Arc::clone(&cell));
+                    cell
+                }
+            };
+            cell.touch(now);
+            replies.push((reply, cell));
+        }
+        if !new.is_empty() {
+            self.outputs.board.insert(new);
+            self.count();
+        }
+        for (reply, cell) in replies {
             // Nobody listens any more: the caller gave up, and the next call finds it registered.
-            drop(reply.send(Arc::clone(&entry.cell)));
+            drop(reply.send(cell));
         }
     }
 
@@ -176,9 +198,8 @@ impl Runtime {
         self.remove(now, &gone);
         let mut cells = Vec::new();
         for spec in specs {
-            let known = self.keys.get(&spec.id).and_then(|key| self.entries.get(key.index())?.as_ref());
-            if known.is_none_or(|entry| entry.cell.peek(|published| published.spec != *spec)) {
-                cells.push(self.set(now, Arc::clone(spec)).1);
+            if self.entry(&spec.id).is_none_or(|entry| entry.cell.peek(|published| published.spec != *spec)) {
+                cells.push(self.set(now, Arc::clone(spec)));
             }
         }
         tracing::info!(autoscalers = specs.len(), changed = cells.len(), removed = gone.len(), "manifests in force");
@@ -215,24 +236,27 @@ impl Runtime {
     // === keys ===
 
     /// Adds or replaces one; its cell is not on the board yet if it is new.
-    fn set(&mut self, now: Tick, spec: Arc<AutoscalerSpec>) -> (Key, Arc<Cell>) {
+    fn set(&mut self, now: Tick, spec: Arc<AutoscalerSpec>) -> Arc<Cell> {
         let role = (self.outputs.role)(&spec);
         let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key());
-        let cell = match self.entries.get(key.index()).and_then(Option::as_ref) {
-            Some(entry) => {
+        self.keys.insert(spec.id.clone(), key);
+        let cell = match self.entries.get_mut(key.index()) {
+            Some(Some(entry)) => {
                 entry.cell.respec(Arc::clone(&spec));
+                entry.origin = spec.origin;
                 Arc::clone(&entry.cell)
             }
-            None => Arc::new(Cell::new(Arc::clone(&spec), now)),
+            place => {
+                let cell = Arc::new(Cell::new(Arc::clone(&spec), now));
+                let entry = Entry { cell: Arc::clone(&cell), spare: None, origin: spec.origin, last_desired: None };
+                place.map(|place| place.insert(entry));
+                cell
+            }
         };
-        self.keys.insert(spec.id.clone(), key);
-        if let Some(place) = self.entries.get_mut(key.index()) {
-            *place = Some(Entry { cell: Arc::clone(&cell), spare: None, origin: spec.origin, last_desired: None });
-        }
         self.handle(now, key, Event::Spec { spec: Arc::clone(&spec), role });
         // The poller gone means the process is going down.
         drop(self.outputs.polls.send(Change::Set(key, spec)));
-        (key, cell)
+        cell
     }
 
     fn remove(&mut self, now: Tick, ids: &[AutoscalerId]) {
@@ -258,6 +282,10 @@ impl Runtime {
             // Four thousand million autoscalers do not fit into memory.
             Key(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
         })
+    }
+
+    fn entry(&self, id: &AutoscalerId) -> Option<&Entry> {
+        self.entries.get(self.keys.get(id)?.index())?.as_ref()
     }
 
     fn name(&self, key: Key) -> String {

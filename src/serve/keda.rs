@@ -99,7 +99,7 @@ impl KedaScaler {
 impl ExternalScaler for KedaScaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
         let began = self.desk.clock.now();
-        let answer = self.desk.is_active(request.into_inner(), began).await;
+        let answer = self.desk.is_active(request.get_ref(), began).await;
         self.desk.settle(&self.desk.is_active, began, answer.map(|result| IsActiveResponse { result }))
     }
 
@@ -108,14 +108,14 @@ impl ExternalScaler for KedaScaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         let began = self.desk.clock.now();
-        let answer = self.desk.metric_specs(request.into_inner(), began);
+        let answer = self.desk.metric_specs(request.get_ref(), began);
         let answer = answer.map(|metric_specs| GetMetricSpecResponse { metric_specs });
         self.desk.settle(&self.desk.metric_spec, began, answer)
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
         let began = self.desk.clock.now();
-        let answer = self.desk.metrics(request.into_inner(), began).await;
+        let answer = self.desk.metrics(request.get_ref(), began).await;
         self.desk.settle(&self.desk.metrics, began, answer)
     }
 
@@ -125,7 +125,7 @@ impl ExternalScaler for KedaScaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
-        let opened = streams::active(&self.desk, request.into_inner()).await;
+        let opened = streams::active(&self.desk, request.get_ref()).await;
         self.desk.opened(&self.desk.stream_is_active, opened)
     }
 
@@ -135,7 +135,7 @@ impl ExternalScaler for KedaScaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
-        let opened = streams::specs(&self.desk, request.into_inner()).await;
+        let opened = streams::specs(&self.desk, request.get_ref()).await;
         self.desk.opened(&self.desk.stream_metric_spec, opened)
     }
 }
@@ -143,25 +143,25 @@ impl ExternalScaler for KedaScaler {
 // === impl Desk ===
 
 impl Desk {
-    async fn is_active(&self, object: ScaledObjectRef, now: Tick) -> Result<bool, Refusal> {
+    async fn is_active(&self, object: &ScaledObjectRef, now: Tick) -> Result<bool, Refusal> {
         let known = self.asks.read(object, now);
         self.ask_board(asked(&known)?, now, answer::active).await
     }
 
-    async fn metrics(&self, request: GetMetricsRequest, now: Tick) -> Result<GetMetricsResponse, Refusal> {
+    async fn metrics(&self, request: &GetMetricsRequest, now: Tick) -> Result<GetMetricsResponse, Refusal> {
         let GetMetricsRequest { scaled_object_ref, metric_name } = request;
-        let known = self.asks.read(scaled_object_ref.ok_or(Refusal::NoObject)?, now);
+        let known = self.asks.read(scaled_object_ref.as_ref().ok_or(Refusal::NoObject)?, now);
         let ask = asked(&known)?;
         let read = |published: &Published, now| match ask {
-            Ask::Named { serve: Serve::Replicas, .. } => answer::replicas(published, &metric_name, now),
-            Ask::Named { serve: Serve::Backlog, .. } | Ask::Trigger(_) => answer::backlog(published, &metric_name, now),
+            Ask::Named { serve: Serve::Replicas, .. } => answer::replicas(published, metric_name, now),
+            Ask::Named { serve: Serve::Backlog, .. } | Ask::Trigger(_) => answer::backlog(published, metric_name, now),
         };
         let value = self.ask_board(ask, now, read).await?;
         Ok(GetMetricsResponse { metric_values: vec![value] })
     }
 
     /// Needs the metadata, and for `serve: backlog` the autoscaler's spec; never a sample, a server or a permission.
-    fn metric_specs(self: &Arc<Self>, object: ScaledObjectRef, now: Tick) -> Result<Vec<MetricSpec>, Refusal> {
+    fn metric_specs(self: &Arc<Self>, object: &ScaledObjectRef, now: Tick) -> Result<Vec<MetricSpec>, Refusal> {
         let known = self.asks.read(object, now);
         let ask = asked(&known)?;
         let found = self.find(ask, now);

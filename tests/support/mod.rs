@@ -13,3 +13,4 @@
 
 pub mod polling;
 pub mod redis;
+pub mod tidegate;

@@ -83,7 +83,7 @@ async fn watched(desk: &Desk, ask: &Ask) -> Result<Option<Arc<Cell>>, Refusal> {
 
 /// `true` on opening if active, then on each edge from inactive to active; `false` never, since KEDA ignores it and
 /// each message costs it a status patch.
-pub(super) async fn active(desk: &Arc<Desk>, object: ScaledObjectRef) -> Result<Active, Refusal> {
+pub(super) async fn active(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<Active, Refusal> {
     let known = desk.asks.read(object, desk.clock.now());
     let cell = watched(desk, asked(&known)?).await?;
     let activity = cell.as_ref().map(|cell| cell.activity());
@@ -118,7 +118,7 @@ enum Subject {
 }
 
 /// The current specs at once, then on each change.
-pub(super) async fn specs(desk: &Arc<Desk>, object: ScaledObjectRef) -> Result<Specs, Refusal> {
+pub(super) async fn specs(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<Specs, Refusal> {
     let known = desk.asks.read(object, desk.clock.now());
     let ask = asked(&known)?;
     let (cell, subject) = match ask {
