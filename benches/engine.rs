@@ -2,7 +2,7 @@
 //!
 //! Every autoscaler is sampled in turn, so that by the time one comes round again its memory has left the caches, as
 //! it is in production. The input is a sawtooth, which keeps the windows at work: each tooth pushes and expires
-//! recommendations. `cargo bench --bench engine` (`-- --quick` for a short run).
+//! recommendations. Publishing a decision on the board is measured apart. `cargo bench --bench engine` (`-- --quick` for a short run).
 
 #![expect(
     clippy::print_stdout,
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidegate::board::{Cell, Published};
 use tidegate::engine::{Effect, Engine, Event, Role};
 use tidegate::model::*;
 use tidegate::spec::*;
@@ -138,4 +139,27 @@ fn main() {
         "  3600 s beside 300 s: {:.2} times (goal: at most 1.5; and below 300 ns, no allocation)",
         medians[1] / medians[0]
     );
+
+    let (_, fleet, ..) = &fleets[0];
+    let now = Tick::from_millis(1_000_000_000);
+    let mut cells: Vec<(Cell, Option<Arc<Published>>)> =
+        (0..AUTOSCALERS).map(|index| (Cell::new(spec(index, 300), now), None)).collect();
+    let mut nanos = Vec::new();
+    let mut allocations = 0;
+    // The first rounds make the snapshots that all later ones write over (one stays in the history).
+    for repetition in 0..repetitions + 4 {
+        let region = Region::new(GLOBAL);
+        let started = Instant::now();
+        for (index, (cell, spare)) in (0..).zip(&mut cells) {
+            if let Some(decision) = fleet.engine.decision(Key(index)) {
+                cell.publish(decision, spare);
+            }
+        }
+        if repetition >= 4 {
+            nanos.push(started.elapsed().as_nanos() as f64 / f64::from(AUTOSCALERS));
+            allocations += region.change().allocations;
+        }
+    }
+    nanos.sort_by(f64::total_cmp);
+    println!("board: publishing a decision   median {:6.1} ns   allocations {allocations}", nanos[nanos.len() / 2]);
 }

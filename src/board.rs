@@ -181,7 +181,7 @@ impl Cell {
             Some(reused) => {
                 reused.spec = spec;
                 match &mut reused.decision {
-                    Some(old) => old.clone_from(decision),
+                    Some(old) => old.assign(decision),
                     none => *none = Some(decision.clone()),
                 }
             }

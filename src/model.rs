@@ -444,3 +444,12 @@ pub struct Decision {
     pub steps: Steps,
     pub triggers: Vec<TriggerReport>,
 }
+
+impl Decision {
+    /// Becomes `other`, in the memory that this one already has: the derived `clone_from` would allocate anew.
+    pub fn assign(&mut self, other: &Decision) {
+        let mut triggers = std::mem::take(&mut self.triggers);
+        triggers.clone_from(&other.triggers);
+        *self = Decision { triggers, ..*other };
+    }
+}

@@ -4,8 +4,8 @@
 //! workloads get the same bursts: one is scaled directly, one by KEDA and an HPA in a box that ask us over gRPC at
 //! their real pace, so that the difference is seen and not claimed.
 
-use std::collections::HashMap;
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::run::{self, LogArgs, LogFormat};
 use crate::app::{Bound, Config, Rehearsal};
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::model::{AutoscalerId, Tick};
+use crate::model::{AutoscalerId, Decision, Replicas, Tick};
 use crate::rehearse::load::{Bursts, Queue, Workers};
 use crate::source::memory::MemoryQueues;
 use crate::spec::load::{SourceText, load};
@@ -27,6 +27,8 @@ use crate::target::memory::MemoryTarget;
 
 /// The manifests of the demo: what a user would write.
 const MANIFESTS: &str = include_str!("demo.yaml");
+/// The workload of the two that KEDA scales.
+const KEDA: &str = "keda";
 /// From being asked for to working.
 const START_UP: Duration = Duration::from_secs(2);
 /// What one item takes a worker.
@@ -75,7 +77,7 @@ async fn show(args: &DemoArgs) -> anyhow::Result<()> {
         http_address: args.http_address,
         loaded,
         rehearsal: Some(Rehearsal {
-            by_keda: ids.iter().filter(|id| &*id.name == "keda").cloned().collect(),
+            by_keda: ids.iter().filter(|id| &*id.name == KEDA).cloned().collect(),
             replicas: 0,
             start_up: START_UP,
             keda: run::keda_at_its_defaults(true),
@@ -100,12 +102,13 @@ async fn show(args: &DemoArgs) -> anyhow::Result<()> {
     for id in ids {
         tokio::spawn(work(id, args.seed, queues.clone(), Arc::clone(&workloads)));
     }
-    tokio::spawn(tell(board, workloads, clock));
-    bound.run(shutdown).await
+    let told = tokio::spawn(tell(board, workloads, clock, shutdown.clone()));
+    bound.run(shutdown).await?;
+    Ok(told.await??)
 }
 
-fn welcome(grpc: SocketAddr, http: SocketAddr) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn welcome(grpc: SocketAddr, http: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     writeln!(out, "tidegate demo: two workloads, the same bursts of jobs, one replica for every 10 waiting.")?;
     writeln!(out, "  direct  scaled by tidegate itself")?;
     writeln!(out, "  keda    scaled by KEDA and an HPA in a box at their real pace, asking tidegate over gRPC")?;
@@ -144,35 +147,73 @@ impl Queue for NamedQueue {
     }
 }
 
-/// One line whenever replicas change, and why.
-async fn tell(board: Arc<Board>, workloads: Arc<MemoryTarget>, clock: Clock) -> std::io::Result<()> {
+/// What one workload has cost and delivered so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    /// Last change told, and the count after it.
+    told: (Tick, Replicas),
+    /// Integral of the backlog over time: by Little's law the sum of everybody's waits.
+    waited: f64,
+    replica_seconds: f64,
+}
+
+/// One line whenever replicas change, and why; at the end, what each way of scaling has cost and delivered.
+async fn tell(
+    board: Arc<Board>,
+    workloads: Arc<MemoryTarget>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let started = clock.now();
-    let mut told: HashMap<AutoscalerId, (Tick, i32)> = HashMap::new();
-    loop {
+    let mut last = started;
+    let mut tallies: BTreeMap<AutoscalerId, Tally> = BTreeMap::new();
+    while !stop.is_cancelled() {
         tokio::time::sleep(LOOK).await;
+        let now = clock.now();
+        let elapsed = now.since(last).as_secs_f64();
+        last = now;
         for (id, view) in workloads.views() {
-            let (last, mut replicas) = told.get(&id).copied().unwrap_or((Tick::ZERO, 0));
-            for change in view.history.iter().filter(|change| change.at > last) {
-                if change.replicas != replicas {
+            let tally = tallies.entry(id.clone()).or_default();
+            tally.waited += backlog(&board, &id) * elapsed;
+            tally.replica_seconds += f64::from(view.scale.replicas) * elapsed;
+            let (told, _) = tally.told;
+            for change in view.history.iter().filter(|change| change.at > told) {
+                let (_, from) = std::mem::replace(&mut tally.told, (change.at, change.replicas));
+                if change.replicas != from {
                     let at = change.at.since(started).as_secs_f64();
-                    let moved = format!("{replicas} -> {}", change.replicas);
-                    let (backlog, reason) = explain(&board, &id, &change.why);
-                    let mut out = std::io::stdout().lock();
-                    writeln!(out, "{at:7.1}s  {:<8}  {moved:<8}  {backlog:>7}  {reason}", id.name)?;
+                    let moved = format!("{from} -> {}", change.replicas);
+                    let why = explain(&board, &id, from, change.replicas).unwrap_or_else(|| change.why.to_string());
+                    let mut out = io::stdout().lock();
+                    writeln!(out, "{at:7.1}s  {:<8}  {moved:<8}  {:>7}  {why}", id.name, backlog(&board, &id))?;
                 }
-                replicas = change.replicas;
-                told.insert(id.clone(), (change.at, replicas));
             }
         }
     }
+    let mut out = io::stdout().lock();
+    writeln!(out)?;
+    for (id, tally) in &tallies {
+        let Tally { waited, replica_seconds, .. } = tally;
+        writeln!(
+            out,
+            "{:<8}  all jobs together waited {waited:6.0} s, for {replica_seconds:6.0} replica-seconds",
+            id.name
+        )?;
+    }
+    Ok(())
 }
 
-/// The backlog as last seen, and why: in the decision's words where tidegate scaled, in the box's where that did.
-fn explain(board: &Board, id: &AutoscalerId, why: &str) -> (String, String) {
-    let Some(decision) = board.get(id).and_then(|cell| cell.latest().decision.clone()) else {
-        return ("?".into(), why.into());
-    };
-    let backlog = decision.triggers.iter().filter_map(|trigger| trigger.value).fold(0.0, |sum, value| sum + value);
-    let reason = if &*id.name == "keda" { why.to_owned() } else { decision.reason.as_str().to_owned() };
-    (format!("{backlog}"), reason)
+/// Items waiting, as last seen.
+fn backlog(board: &Board, id: &AutoscalerId) -> f64 {
+    let Some(cell) = board.get(id) else { return 0.0 };
+    let values = |decision: &Decision| decision.triggers.iter().filter_map(|trigger| trigger.value).fold(0.0, f64::max);
+    cell.peek(|published| published.decision.as_ref().map_or(0.0, values))
+}
+
+/// The decision that asked for this step, in its own words; `None` where it was not ours.
+fn explain(board: &Board, id: &AutoscalerId, from: Replicas, to: Replicas) -> Option<String> {
+    let history = board.get(id)?.history();
+    let decisions = history.iter().rev().filter_map(|published| published.decision.as_ref());
+    let asked = |decision: &&Decision| decision.current == from && decision.desired == to;
+    let decision = decisions.filter(|_| &*id.name != KEDA).find(asked)?;
+    Some(decision.reason.as_str().to_owned())
 }
