@@ -32,7 +32,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -214,13 +214,13 @@ impl Tidegate {
 
     /// Everything it has logged, one JSON object a line.
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().all.join("\n")
+        self.log.lines().all.join("\n")
     }
 
     /// The first line that contains `text`, waiting for it.
     pub fn until_log(&self, text: &str) -> String {
         let give_up = Instant::now() + PATIENCE;
-        let mut lines = self.log.lines.lock().unwrap();
+        let mut lines = self.log.lines();
         loop {
             if let Some(line) = lines.all.iter().find(|line| line.contains(text)) {
                 return line.clone();
@@ -228,7 +228,7 @@ impl Tidegate {
             let left = give_up.saturating_duration_since(Instant::now());
             let hopeless = lines.ended || left.is_zero();
             assert!(!hopeless, "tidegate never logged {text:?}, but:\n{}", lines.all.join("\n"));
-            lines = self.log.grown.wait_timeout(lines, left).unwrap().0;
+            lines = self.log.grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -250,7 +250,7 @@ impl Tidegate {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        until("the end of its log", || self.log.lines.lock().unwrap().ended);
+        until("the end of its log", || self.log.lines().ended);
         status.unwrap()
     }
 
@@ -273,15 +273,20 @@ impl Drop for Tidegate {
 }
 
 impl Log {
+    /// Also after a panic of whoever held it: the log is what explains that.
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn collect(stderr: impl Read + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Log::default());
         let filled = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                filled.lines.lock().unwrap().all.push(line);
+                filled.lines().all.push(line);
                 filled.grown.notify_all();
             }
-            filled.lines.lock().unwrap().ended = true;
+            filled.lines().ended = true;
             filled.grown.notify_all();
         });
         log
