@@ -13,8 +13,8 @@ use clap::{Parser, Subcommand};
 
 /// Queue-depth autoscaler for Kubernetes.
 ///
-/// Samples queues many times a second, decides how many replicas every workload needs, explains each decision, and
-/// answers KEDA's external-scaler calls from memory.
+/// Samples queues many times a second, decides how many replicas every workload needs, explains each
+/// decision, and answers KEDA's external-scaler calls from memory.
 ///
 /// Try it without anything:   tidegate demo
 /// Check your manifests:      tidegate check -f manifests/
@@ -27,13 +27,34 @@ pub struct Cli {
     pub command: Command,
 }
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  tidegate run -f manifests/                                behind KEDA, for what the manifests declare
+  tidegate run --allow-address 'redis.*.svc:6379'           behind KEDA, for what its metadata names
+  tidegate run -f manifests/ --target memory                a rehearsal: tidegate scales
+  tidegate run -f manifests/ --target keda-box --keda-push  a rehearsal: KEDA and an HPA scale";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  tidegate demo                           until Ctrl-C; then look at http://127.0.0.1:8080
+  tidegate demo --duration 2m --seed 7    two minutes of other bursts";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  tidegate check -f manifests/                       problems and warnings, and every default filled in
+  tidegate check -f manifests/ -o json               the same for scripts; exit code 1 if anything is wrong
+  kubectl get qas,connections -A -o yaml | tidegate check -f -";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Poll, decide and serve until told to stop.
+    #[command(after_help = RUN_EXAMPLES)]
     Run(run::RunArgs),
     /// Show it at work: an in-memory queue, workers, KEDA in a box; no Redis and no cluster needed.
+    #[command(after_help = DEMO_EXAMPLES)]
     Demo(demo::DemoArgs),
     /// Read manifests: print every problem, or what was understood of them.
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(check::CheckArgs),
 }
 

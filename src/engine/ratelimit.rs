@@ -286,9 +286,16 @@ impl Changes {
         expiries.min().unwrap_or(Tick::NEVER)
     }
 
+    /// Oldest first. An outdated change that no policy counts any more is gone, but its place in the HPA's list is
+    /// still the one to be overwritten: a change of nothing keeps it.
     fn memory(&self, now: Tick) -> Vec<RememberedChange> {
+        let oldest = self.log.front().map_or(Duration::ZERO, |change| now.since(change.at));
+        let age = oldest.max(self.longest + Duration::from_nanos(1));
+        let places = self.outdated.iter().filter(|(_, sequence)| *sequence < self.first);
+        let places = places.map(|&(slot, _)| RememberedChange { age, change: 0, slot });
         let live = self.log.iter().filter(|change| !change.forgotten);
-        live.map(|c| RememberedChange { age: now.since(c.at), change: c.change, slot: c.slot }).collect()
+        let live = live.map(|c| RememberedChange { age: now.since(c.at), change: c.change, slot: c.slot });
+        places.chain(live).collect()
     }
 
     fn restore(&mut self, now: Tick, changes: &[RememberedChange]) {

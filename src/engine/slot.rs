@@ -42,6 +42,8 @@ pub(super) struct Slot {
     /// A trigger was read with success since the last evaluation: what it makes us want is a recommendation. Evaluations for other
     /// reasons recommend nothing, so that the windows depend on the samples alone and not on when somebody looked.
     sampled: bool,
+    /// A trigger was read in vain since the last evaluation.
+    failed: bool,
     /// At the last evaluation some trigger had no value to go by.
     blind: bool,
     wakefulness: Wakefulness,
@@ -68,6 +70,7 @@ impl Slot {
             zero_asked: false,
             stopped: false,
             sampled: false,
+            failed: false,
             blind: true,
             wakefulness: Wakefulness::new(now, spec.initial_cooldown),
             governor: Governor::new(&spec.behavior),
@@ -153,7 +156,10 @@ impl Slot {
                 report.failure = None;
                 self.sampled = true;
             }
-            Err(failure) => report.failure = Some(failure),
+            Err(failure) => {
+                report.failure = Some(failure);
+                self.failed = true;
+            }
         }
     }
 
@@ -308,9 +314,13 @@ impl Slot {
         };
         // Out of bounds the HPA remembers nothing; with many samples a second that would forget what the next step
         // rests on.
-        if std::mem::take(&mut self.sampled) {
-            // What is not known speaks against going down, and not against going up.
-            if blind { self.governor.hold_down(now, call.raw) } else { self.governor.remember(now, call.raw) }
+        let (sampled, failed) = (std::mem::take(&mut self.sampled), std::mem::take(&mut self.failed));
+        if sampled && !blind {
+            self.governor.remember(now, call.raw);
+        } else if sampled || (failed && !blind) {
+            // What is not known speaks against going down, and not against going up. A read that failed leaves the
+            // last value in force: an outage that ends before that is too old is no evidence that the work is gone.
+            self.governor.hold_down(now, call.raw);
         }
         if verdict.limited_because == Reason::OutOfBounds {
             steps.to(Stage::Bounds, verdict.desired, Reason::OutOfBounds);

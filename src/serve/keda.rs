@@ -145,7 +145,12 @@ impl ExternalScaler for KedaScaler {
 impl Desk {
     async fn is_active(&self, object: &ScaledObjectRef, now: Tick) -> Result<bool, Refusal> {
         let known = self.asks.read(object, now);
-        self.ask_board(asked(&known)?, now, answer::active).await
+        let ask = asked(&known)?;
+        let read = match ask {
+            Ask::Named { serve: Serve::Replicas, .. } => answer::replicas_active,
+            Ask::Named { serve: Serve::Backlog, .. } | Ask::Trigger(_) => answer::active,
+        };
+        self.ask_board(ask, now, read).await
     }
 
     async fn metrics(&self, request: &GetMetricsRequest, now: Tick) -> Result<GetMetricsResponse, Refusal> {

@@ -65,7 +65,8 @@ pub fn load(texts: &[SourceText], allow_addresses: &[String]) -> Result<Loaded, 
         autoscalers.push((object, autoscaler(object, &grants, &mut findings)));
     }
     report_shared_targets(&autoscalers, &mut findings);
-    if objects.is_empty() && findings.problems.is_empty() {
+    // Without any file there is none to be surprised at: KEDA's metadata may be all that is wanted.
+    if objects.is_empty() && findings.problems.is_empty() && !texts.is_empty() {
         let cure = format!("expected objects of apiVersion {API_VERSION}");
         findings.warnings.push(Problem::new("", "nothing to scale and no connection in these files", cure));
     }

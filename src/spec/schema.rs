@@ -238,9 +238,11 @@ fn describe(value: &Value, path: &str) -> String {
     }
 }
 
-/// What was found, in the user's words; never the text of a field that may hold a secret, or was meant to.
+/// What was found, in the user's words; never the text of a field that may hold a secret, or was meant to, nor one with
+/// an `@`: URLs have their passwords before it.
 fn describe_scalar(scalar: &Scalar, path: &str) -> String {
-    let text = if path.to_ascii_lowercase().contains("password") { "..." } else { &scalar.text };
+    let secret = path.to_ascii_lowercase().contains("password") || scalar.text.contains('@');
+    let text = if secret { "..." } else { &scalar.text };
     match scalar.kind {
         ScalarKind::Null => "nothing".to_owned(),
         ScalarKind::Bool => format!("the boolean `{text}`"),

@@ -170,6 +170,15 @@ pub(super) fn active(published: &Published, now: Tick) -> Result<bool, Refusal> 
     }
 }
 
+/// As [`active`], for `serve: replicas`. What is told "inactive" KEDA takes to zero once its own `cooldownPeriod` has
+/// passed since it was last told otherwise, past every window of ours; so it is active for as long as the decision is
+/// above where the workload rests.
+pub(super) fn replicas_active(published: &Published, now: Tick) -> Result<bool, Refusal> {
+    let rests = published.spec.bounds.idle.unwrap_or(0);
+    let above = published.decision.as_ref().is_some_and(|decision| decision.desired > rests);
+    Ok(active(published, now)? || above)
+}
+
 /// Value and activity of one trigger, if they are young enough to act on.
 fn trusted(published: &Published, position: usize, trigger: &TriggerSpec, now: Tick) -> Result<(f64, bool), Refusal> {
     let report = published.decision.as_ref().and_then(|decision| decision.triggers.get(position));
