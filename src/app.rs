@@ -47,6 +47,10 @@ const SCALES_WAITING: usize = 16_384;
 /// Reports and registrations that may wait for the engine.
 const REPORTS_WAITING: usize = 1_024;
 
+const ACTUATOR: &str = "actuator";
+/// From the end of deciding to the end of the process: one timeout of the actuator, and a little.
+const LAST_REQUESTS: Duration = Duration::from_secs(6);
+
 /// What to run.
 pub struct Config {
     pub grpc_address: SocketAddr,
@@ -62,8 +66,8 @@ pub struct Config {
 pub struct Rehearsal {
     /// These are scaled by KEDA and an HPA in a box, which ask this process over gRPC; all others directly.
     pub by_keda: HashSet<AutoscalerId>,
-    /// Replicas that stand there at the beginning.
-    pub replicas: Replicas,
+    /// Replicas that stand there at the beginning; where it would rest if `None`.
+    pub replicas: Option<Replicas>,
     /// From being asked for to being ready.
     pub start_up: Duration,
     pub keda: KedaSettings,
@@ -199,7 +203,7 @@ impl Bound {
             let actuator = Actuator::new(Arc::clone(&target), actuator::Config::default());
             let applied = reports.0.clone();
             parts.spawn(async move {
-                ("actuator", {
+                (ACTUATOR, {
                     actuator.run(requests, applied).await;
                     Ok(())
                 })
@@ -284,8 +288,9 @@ fn rehearse(
     let own = format!("http://127.0.0.1:{}", grpc_address.port());
     let keda = KedaBox::new(clock, Arc::clone(target), tonic::transport::Endpoint::from_shared(own)?.connect_lazy());
     for spec in autoscalers.iter().filter(|spec| spec.target.is_some()) {
+        let replicas = rehearsal.replicas.unwrap_or(spec.bounds.idle.unwrap_or(spec.bounds.min));
         if !rehearsal.by_keda.contains(&spec.id) {
-            target.register(&spec.id, rehearsal.replicas, rehearsal.start_up);
+            target.register(&spec.id, replicas, rehearsal.start_up);
             continue;
         }
         let settings = &rehearsal.keda;
@@ -305,7 +310,7 @@ fn rehearse(
             fallback: settings.fallback,
             behavior: matches!(settings.serve, Serve::Replicas).then(keda_box::behavior_that_follows),
             hpa_sync_period: settings.hpa_sync_period,
-            replicas: rehearsal.replicas,
+            replicas,
             start_up: rehearsal.start_up,
             ..ScaledObject::new(spec.id.clone(), vec![Trigger { metadata, push: settings.push }])
         });
@@ -352,10 +357,21 @@ async fn drain(
         doors -= usize::from(name.ends_with("server"));
     }
     stop_deciding.cancel();
-    while let Some(ended) = parts.join_next().await {
-        if matches!(ended, Ok(("engine", _))) {
-            break;
+    // The engine ends at once, and with it the actuator's requests: what was asked last is still carried out. The
+    // rehearsal's other parts never end by themselves.
+    let mut deciding = HashSet::from(["engine", ACTUATOR]);
+    let rest = async {
+        while !deciding.is_empty() {
+            let Some(ended) = parts.join_next().await else { break };
+            let (name, outcome) = ended.context("a part of the process broke down while stopping")?;
+            outcome.with_context(|| format!("the {name} failed while stopping"))?;
+            deciding.remove(name);
         }
+        anyhow::Ok(())
+    };
+    match tokio::time::timeout(LAST_REQUESTS, rest).await {
+        Ok(outcome) => outcome?,
+        Err(_) => tracing::warn!("scale requests are still under way; ending without their answers"),
     }
     parts.shutdown().await;
     tracing::info!("stopped");

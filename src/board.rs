@@ -162,9 +162,10 @@ impl Cell {
         Tick::from_nanos(self.asked.load(Ordering::Relaxed))
     }
 
-    /// Writer only: a new spec; the old decision stands until the next one.
+    /// Writer only: a new spec; the old decision stands until the next one, unless it speaks of other triggers.
     pub fn respec(&self, spec: Arc<AutoscalerSpec>) {
-        let decision = self.latest.load().decision.clone();
+        let old = self.latest.load();
+        let decision = old.decision.clone().filter(|_| old.spec.triggers == spec.triggers);
         self.latest.store(Arc::new(Published { spec: Arc::clone(&spec), decision }));
         self.spec.send_replace(spec);
     }

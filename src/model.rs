@@ -215,7 +215,7 @@ pub enum TargetReport {
     /// The target as seen: asked-for and ready replicas.
     Current { id: AutoscalerId, replicas: Replicas, ready: Replicas },
     /// A scale request came to an end.
-    Applied { key: Key, from: Replicas, to: Replicas, outcome: Result<(), ReadFailure> },
+    Applied { id: AutoscalerId, from: Replicas, to: Replicas, outcome: Result<(), ReadFailure> },
 }
 
 // === decisions ===
@@ -276,7 +276,7 @@ pub enum Reason {
     InitialCooldown,
     /// Nothing is active: zero, or `idleReplicaCount`.
     Idle,
-    /// Waking from zero grants at least one replica, whatever the rate limits say.
+    /// Waking from zero grants at least one replica, whatever windows and rate limits say.
     Waking,
     ScaleUpStabilized,
     ScaleDownStabilized,
@@ -342,7 +342,8 @@ pub struct Step {
     pub reason: Reason,
 }
 
-/// The steps of one evaluation, at most one a stage, without an allocation.
+/// The steps of one evaluation, in the order in which they were taken, without an allocation. Most stages leave one;
+/// bounds may leave two, where a failing source takes a step back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Steps {
     items: [Step; Steps::MAX],

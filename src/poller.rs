@@ -75,8 +75,9 @@ impl Poller {
                 () = self.samples.closed() => break,
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(reason) = ended {
-                        // Its autoscalers go stale, which blocks their scale-down; the others go on.
+                        // A defect, and its autoscalers would stay blind for good: better a new process.
                         error!(%reason, "a connection's task broke down");
+                        break;
                     }
                 }
             }

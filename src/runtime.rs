@@ -5,11 +5,12 @@
 //! ends, a window that opens) are kept in one flat array and swept, because with ten thousand autoscalers sampled ten
 //! times a second a heap would be rewritten all day for the few deadlines that are ever reached.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +65,8 @@ pub struct Runtime {
     /// Next deadline of each entry, apart from them so that a sweep walks nothing else.
     deadlines: Vec<Tick>,
     effects: Vec<Effect>,
+    /// Requests that found no room: the latest of each workload, tried again at the next sweep.
+    unsent: BTreeMap<Key, ScaleRequest>,
     evaluations: metrics::Counter,
 }
 
@@ -86,6 +89,7 @@ impl Runtime {
             free: Vec::new(),
             deadlines: Vec::new(),
             effects: Vec::new(),
+            unsent: BTreeMap::new(),
             evaluations: metrics::counter!(names::EVALUATIONS),
         }
     }
@@ -103,6 +107,17 @@ impl Runtime {
                 () = shutdown.cancelled() => return,
                 Some(specs) = inputs.specs.recv() => self.replace_manifests(&specs),
                 Some(report) = inputs.reports.recv() => self.reported(report),
+                // Before the samples, which may never run out when the thread is too slow for them; it comes 50 times a
+                // second at most.
+                _ = sweep.tick() => {
+                    let now = self.clock.now();
+                    self.send_unsent();
+                    self.sweep(now);
+                    if now.since(last_expiry) > REGISTRATION_LIFETIME / 10 {
+                        last_expiry = now;
+                        self.expire_registrations(now);
+                    }
+                }
                 count = inputs.intake.recv_many(&mut asks, ASKS_AT_ONCE), if !inputs.intake.is_closed() => {
                     if count > 0 {
                         self.registered(asks.drain(..));
@@ -111,14 +126,6 @@ impl Runtime {
                 count = inputs.samples.recv_many(&mut rounds, ROUNDS_AT_ONCE), if !inputs.samples.is_closed() => {
                     if count > 0 {
                         rounds.drain(..).for_each(|round| self.sampled(round));
-                    }
-                }
-                _ = sweep.tick() => {
-                    let now = self.clock.now();
-                    self.sweep(now);
-                    if now.since(last_expiry) > REGISTRATION_LIFETIME / 10 {
-                        last_expiry = now;
-                        self.expire_registrations(now);
                     }
                 }
             }
@@ -130,8 +137,15 @@ impl Runtime {
     fn sampled(&mut self, round: Vec<Sample>) {
         let now = self.clock.now();
         self.evaluations.increment(round.len() as u64);
-        for Sample { key, trigger, taken, value } in round {
-            self.handle(now, key, Event::Sample { trigger, taken, value });
+        let mut round = round.into_iter().peekable();
+        while let Some(Sample { key, trigger, taken, value }) = round.next() {
+            // The triggers of one autoscaler that were read together are decided on together: between them is a
+            // state of things that never was.
+            if round.peek().is_some_and(|next| next.key == key) {
+                self.engine.observe(key, trigger, taken, value);
+            } else {
+                self.handle(now, key, Event::Sample { trigger, taken, value });
+            }
         }
     }
 
@@ -143,9 +157,11 @@ impl Runtime {
                     self.handle(now, key, Event::Current { replicas });
                 }
             }
-            TargetReport::Applied { key, from, to, outcome } => {
+            TargetReport::Applied { id, from, to, outcome } => {
+                // By name: the key may be another's by now.
+                let Some(&key) = self.keys.get(&id) else { return };
                 if let Err(failure) = &outcome {
-                    tracing::warn!(autoscaler = %self.name(key), from, to, %failure, "scaling failed; deciding anew");
+                    tracing::warn!(autoscaler = %id, from, to, %failure, "scaling failed; deciding anew");
                 }
                 self.handle(now, key, Event::Applied { from, to, succeeded: outcome.is_ok() });
             }
@@ -266,6 +282,7 @@ impl Runtime {
         for id in ids {
             let Some(key) = self.keys.remove(id) else { continue };
             self.handle(now, key, Event::Gone);
+            self.unsent.remove(&key);
             if let Some(place) = self.entries.get_mut(key.index()) {
                 *place = None;
                 self.free.push(key);
@@ -288,11 +305,6 @@ impl Runtime {
         self.entries.get(self.keys.get(id)?.index())?.as_ref()
     }
 
-    fn name(&self, key: Key) -> String {
-        let entry = self.entries.get(key.index()).and_then(Option::as_ref);
-        entry.map_or_else(|| format!("{key:?}"), |entry| entry.cell.id.to_string())
-    }
-
     fn count(&self) {
         for (origin, label) in [(Origin::Manifest, "manifest"), (Origin::KedaMetadata, "keda")] {
             let count = self.entries.iter().flatten().filter(|entry| entry.origin == origin).count();
@@ -311,7 +323,7 @@ impl Runtime {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Publish { key } => self.publish(key),
-                Effect::Scale { key, from, to } => self.scale(now, key, from, to),
+                Effect::Scale { key, from, to } => self.scale(key, from, to),
             }
         }
         self.effects = effects;
@@ -330,14 +342,20 @@ impl Runtime {
         }
     }
 
-    fn scale(&mut self, now: Tick, key: Key, from: i32, to: i32) {
+    fn scale(&mut self, key: Key, from: i32, to: i32) {
         let Some(Some(entry)) = self.entries.get(key.index()) else { return };
         let request = ScaleRequest { key, id: entry.cell.id.clone(), from, to };
-        if self.outputs.scales.try_send(request).is_err() {
-            // Full: as if the target had failed, so that the next evaluation asks again with what is wanted then.
-            let deadline = self.engine.handle(now, key, Event::Applied { from, to, succeeded: false }, &mut Vec::new());
-            if let Some(place) = self.deadlines.get_mut(key.index()) {
-                *place = deadline;
+        self.unsent.remove(&key);
+        if let Err(TrySendError::Full(request)) = self.outputs.scales.try_send(request) {
+            self.unsent.insert(key, request);
+        }
+    }
+
+    fn send_unsent(&mut self) {
+        while let Some((key, request)) = self.unsent.pop_first() {
+            if let Err(TrySendError::Full(request)) = self.outputs.scales.try_send(request) {
+                self.unsent.insert(key, request);
+                return;
             }
         }
     }
@@ -347,11 +365,12 @@ impl Runtime {
 fn announce(id: &AutoscalerId, decision: &Decision) {
     let reason = decision.reason.as_str();
     metrics::counter!(names::DECISIONS, "reason" => reason).increment(1);
-    // From zero: the sum of nothing at all would be -0.
-    let backlog = decision.triggers.iter().filter_map(|trigger| trigger.value).fold(0.0, |sum, value| sum + value);
+    // What is not known is left out.
+    let known = decision.triggers.iter().filter_map(|trigger| trigger.value);
+    let backlog = known.reduce(|sum, value| sum + value);
     tracing::info!(
         autoscaler = %id,
-        current = decision.current,
+        current = decision.current_known.then_some(decision.current),
         desired = decision.desired,
         reason,
         backlog,

@@ -78,7 +78,7 @@ async fn show(args: &DemoArgs) -> anyhow::Result<()> {
         loaded,
         rehearsal: Some(Rehearsal {
             by_keda: ids.iter().filter(|id| &*id.name == KEDA).cloned().collect(),
-            replicas: 0,
+            replicas: None,
             start_up: START_UP,
             keda: run::keda_at_its_defaults(true),
         }),
@@ -164,6 +164,8 @@ async fn tell(
     clock: Clock,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    // Nobody listens any more (`demo | head`): nothing is left to show.
+    let _end = stop.clone().drop_guard();
     let started = clock.now();
     let mut last = started;
     let mut tallies: BTreeMap<AutoscalerId, Tally> = BTreeMap::new();

@@ -43,11 +43,11 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   tidegate check -f manifests/                       problems and warnings, and every default filled in
   tidegate check -f manifests/ -o json               the same for scripts; exit code 1 if anything is wrong
-  kubectl get qas,connections -A -o yaml | tidegate check -f -";
+  kustomize build overlays/prod | tidegate check -f -";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Poll, decide and serve until told to stop.
+    /// Poll, decide and serve until told to stop (SIGTERM or Ctrl-C; a second one ends at once).
     #[command(after_help = RUN_EXAMPLES)]
     Run(run::RunArgs),
     /// Show it at work: an in-memory queue, workers, KEDA in a box; no Redis and no cluster needed.

@@ -70,9 +70,9 @@ pub struct RehearsalArgs {
     /// only in it. keda-box: KEDA and an HPA in a box do, which ask this process over gRPC at the real ones' pace.
     #[arg(long, value_enum, value_name = "WHO", env = "TIDEGATE_TARGET", default_value_t = TargetKind::None)]
     pub target: TargetKind,
-    /// Replicas that stand there at the beginning.
-    #[arg(long, value_name = "N", env = "TIDEGATE_REHEARSAL_REPLICAS", default_value_t = 0)]
-    pub rehearsal_replicas: Replicas,
+    /// Replicas that stand there at the beginning; idleReplicaCount or minReplicas if left out.
+    #[arg(long, value_name = "N", env = "TIDEGATE_REHEARSAL_REPLICAS")]
+    pub rehearsal_replicas: Option<Replicas>,
     /// From being asked for to being ready.
     #[arg(long, value_name = "DURATION", env = "TIDEGATE_REHEARSAL_START_UP", default_value = "2s", value_parser = duration)]
     pub rehearsal_start_up: Duration,
@@ -117,6 +117,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs { files, grpc_address, http_address, allow_addresses, log, rehearsal } = args;
     start_logging(&log)?;
     let loaded = read(&files, &allow_addresses)?;
+    if files.is_empty() && allow_addresses.is_empty() {
+        tracing::warn!("neither -f nor --allow-address: no server may be asked, and every KEDA call will be refused");
+    }
     let rehearsal = rehearse(&rehearsal, &loaded);
     let config = Config { grpc_address, http_address, loaded, rehearsal, queues: MemoryQueues::new() };
     serving(async {

@@ -142,16 +142,6 @@ impl Governor {
         }
     }
 
-    /// The longest time that anything is remembered: after this long, two governors fed alike are alike.
-    #[must_use]
-    pub fn horizon(&self) -> Duration {
-        let limits = match &self.limits {
-            Limits::Rated(limits) => limits.longest_period(),
-            Limits::Unlimited | Limits::FourOrDouble => Duration::ZERO,
-        };
-        self.lowest.length().max(self.highest.length()).max(limits)
-    }
-
     #[must_use]
     pub fn memory(&self, now: Tick) -> GovernorMemory {
         let ages = |window: &Window| window.entries().map(|(t, v)| (now.since(t), v)).collect();
@@ -174,6 +164,16 @@ impl Governor {
         if let Limits::Rated(limits) = &mut self.limits {
             limits.restore(now, &memory.ups, &memory.downs);
         }
+    }
+
+    /// The same memory under another behavior.
+    #[must_use]
+    pub fn under(&self, now: Tick, behavior: &Behavior) -> Governor {
+        let mut governor = Governor::new(behavior);
+        governor.restore(now, &self.memory(now));
+        governor.seeded = self.seeded;
+        governor.memory_lost_until = self.memory_lost_until;
+        governor
     }
 
     /// Nothing goes below `floor` for one scale-down window from `now`; the scale-up window is not told.

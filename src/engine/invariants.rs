@@ -26,7 +26,7 @@ pub fn check(decision: &Decision, bounds: Bounds, pause: Pause) -> Result<(), &'
     if decision.degraded && desired < current && current <= bounds.max {
         return Err("a stale or failed source never scales down");
     }
-    if decision.active && desired == 0 && !stopped && !decision.degraded {
+    if decision.active && desired == 0 && !stopped && !decision.degraded && decision.current_known {
         return Err("what is active is never at zero");
     }
     Ok(())

@@ -93,12 +93,12 @@ impl Memory {
     pub(super) fn aged(&self, elapsed: Duration) -> Memory {
         let mut aged = self.clone();
         let windows = aged.governor.lowest.iter_mut().chain(&mut aged.governor.highest);
-        windows.for_each(|(age, _)| *age += elapsed);
+        windows.for_each(|(age, _)| *age = age.saturating_add(elapsed));
         let changes = aged.governor.ups.iter_mut().chain(&mut aged.governor.downs);
-        changes.for_each(|change| change.age += elapsed);
-        aged.last_active = aged.last_active.map(|age| age + elapsed);
+        changes.for_each(|change| change.age = change.age.saturating_add(elapsed));
+        aged.last_active = aged.last_active.map(|age| age.saturating_add(elapsed));
         aged.hold_for = aged.hold_for.saturating_sub(elapsed);
-        aged.values.iter_mut().flatten().for_each(|(age, _)| *age += elapsed);
+        aged.values.iter_mut().flatten().for_each(|(age, _)| *age = age.saturating_add(elapsed));
         aged
     }
 }
@@ -150,7 +150,7 @@ impl Reader<'_> {
         };
         let last_active = self.optional(Self::duration)?;
         let hold_for = self.duration()?;
-        let flags = self.number()?;
+        let flags = self.number().filter(|flags| *flags < 1 << 4)?;
         let current = self.optional(Self::signed)?;
         let value = |input: &mut Self| Some((input.duration()?, input.float()?));
         let values = self.many(|input| input.optional(value))?;
@@ -189,7 +189,7 @@ impl Reader<'_> {
     fn float(&mut self) -> Option<f64> {
         let (bytes, rest) = self.0.split_first_chunk::<8>()?;
         self.0 = rest;
-        Some(f64::from_bits(u64::from_le_bytes(*bytes)))
+        Some(f64::from_bits(u64::from_le_bytes(*bytes))).filter(|value| value.is_finite() && *value >= 0.0)
     }
 
     fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {

@@ -105,6 +105,14 @@ impl Engine {
         slot.evaluate(now, key, effects)
     }
 
+    /// Takes in a sample without deciding anything: one of several that were read together, the last of which goes
+    /// through [`Engine::handle`].
+    pub fn observe(&mut self, key: Key, trigger: u16, taken: Tick, value: Result<Observation, ReadFailure>) {
+        if let Some(Some(slot)) = self.slots.get_mut(key.index()) {
+            slot.sampled(trigger, taken, value);
+        }
+    }
+
     /// The last decision.
     #[must_use]
     pub fn decision(&self, key: Key) -> Option<&Decision> {
@@ -119,7 +127,8 @@ impl Engine {
 
     /// Takes over what was written down `elapsed` ago. `complete`: nothing was decided since (a hand-over); the
     /// answer is then what the other process's would have been. Otherwise the memory is an envelope: never lower,
-    /// and equal once everything that may be missing would have been forgotten anyway.
+    /// and equal once everything that may be missing would have been forgotten anyway. After [`Event::Spec`] (what
+    /// has no spec remembers nothing) and best before the first [`Event::Current`], which then tells what is newer.
     pub fn restore(&mut self, now: Tick, key: Key, memory: &Memory, elapsed: Duration, complete: bool) {
         if let Some(Some(slot)) = self.slots.get_mut(key.index()) {
             slot.restore(now, memory, elapsed, complete);

@@ -17,6 +17,16 @@ pub(super) struct Rule {
     pub(super) activation_threshold: f64,
     /// When this trigger began to be watched: an age for what was never read.
     pub(super) since: Tick,
+    /// The first of the failures since the last good value.
+    pub(super) failing_since: Option<Tick>,
+}
+
+impl Rule {
+    /// When what is not fresh began to count as failing: with the first failure, or, where nobody read at all, when
+    /// the last value (or the beginning) grew too old.
+    fn failing_from(&self, taken: Option<Tick>, max_sample_age: Duration) -> Tick {
+        self.failing_since.unwrap_or_else(|| taken.unwrap_or(self.since).after(max_sample_age))
+    }
 }
 
 /// What all triggers together say.
@@ -75,7 +85,7 @@ fn judge(rule: &Rule, report: &mut TriggerReport, at: Circumstances, chorus: &mu
     }
 
     if report.health != Health::Fresh {
-        let engages = report.taken.unwrap_or(rule.since).after(at.fallback.after);
+        let engages = rule.failing_from(report.taken, at.max_sample_age).after(at.fallback.after);
         if at.now >= engages {
             if let Some(wants) = fall_back(at.fallback.behavior, at.current) {
                 chorus.fallback = true;
@@ -92,9 +102,13 @@ fn judge(rule: &Rule, report: &mut TriggerReport, at: Circumstances, chorus: &mu
     }
     match report.value.filter(|_| young) {
         Some(backlog) => {
-            let (wants, reason) = policy::want(&rule.policy, backlog, at.current, at.tolerance);
-            report.wants = Some(wants);
             report.active = backlog > rule.activation_threshold;
+            let (wants, reason) = match rule.policy {
+                // A fixed size is for when there is work.
+                Policy::Fixed { .. } if !report.active => (0, Reason::Idle),
+                policy => policy::want(&policy, backlog, at.current, at.tolerance),
+            };
+            report.wants = Some(wants);
             report.reason = reason;
         }
         None => {

@@ -10,7 +10,8 @@ use super::observe::{self, Chorus, Circumstances, Rule};
 use super::policy::Tolerance;
 use super::{Effect, Role, invariants};
 use crate::model::{
-    Decision, Health, Key, Observation, ReadFailure, Reason, Replicas, Stage, Step, Steps, Tick, TriggerReport,
+    Decision, FailureKind, Health, Key, Observation, ReadFailure, Reason, Replicas, Stage, Step, Steps, Tick,
+    TriggerReport,
 };
 use crate::spec::{AutoscalerSpec, Behavior, Bounds, Fallback, Pause};
 
@@ -28,6 +29,8 @@ pub(super) struct Slot {
     force_activation: bool,
     role: Role,
     rules: Vec<Rule>,
+    /// When this spec came: a read that was on its way then answers a question that is no longer asked.
+    asking_since: Tick,
 
     /// As last reported; `None` until then.
     current: Option<Replicas>,
@@ -39,8 +42,9 @@ pub(super) struct Slot {
     zero_asked: bool,
     /// Somebody else set it to zero.
     stopped: bool,
-    /// A trigger was read with success since the last evaluation: what it makes us want is a recommendation. Evaluations for other
-    /// reasons recommend nothing, so that the windows depend on the samples alone and not on when somebody looked.
+    /// A trigger was read with success since the last evaluation: what it makes us want is a recommendation.
+    /// Evaluations for other reasons recommend nothing, so that the windows depend on the samples alone and not on
+    /// when somebody looked.
     sampled: bool,
     /// A trigger was read in vain since the last evaluation.
     failed: bool,
@@ -64,6 +68,7 @@ impl Slot {
             force_activation: spec.force_activation,
             role,
             rules: Vec::new(),
+            asking_since: now,
             current: None,
             requested: None,
             zero_is_ours: false,
@@ -97,9 +102,7 @@ impl Slot {
     /// A new spec under the same name: what was learnt stays as far as it still fits.
     pub(super) fn respec(&mut self, now: Tick, spec: Arc<AutoscalerSpec>, role: Role) {
         if self.spec.behavior != spec.behavior {
-            let memory = self.governor.memory(now);
-            self.governor = Governor::new(&spec.behavior);
-            self.governor.restore(now, &memory);
+            self.governor = self.governor.under(now, &spec.behavior);
         }
         self.adopt(now, spec, role);
     }
@@ -116,6 +119,8 @@ impl Slot {
         self.pause = spec.pause;
         self.force_activation = spec.force_activation;
         self.role = role;
+        self.asking_since = now;
+        self.stopped &= role == Role::Controls;
         // A trigger that asks the same question keeps its answer.
         let old = std::mem::take(&mut self.decision.triggers);
         let mut rules = Vec::with_capacity(spec.triggers.len());
@@ -124,8 +129,13 @@ impl Slot {
             let known = self.spec.triggers.iter().position(|t| {
                 t.name == trigger.name && t.source == trigger.source && t.connection == trigger.connection
             });
-            let since = known.and_then(|i| self.rules.get(i)).map_or(now, |rule| rule.since);
-            rules.push(Rule { policy: trigger.policy, activation_threshold: trigger.activation_threshold, since });
+            let before = known.and_then(|i| self.rules.get(i));
+            rules.push(Rule {
+                policy: trigger.policy,
+                activation_threshold: trigger.activation_threshold,
+                since: before.map_or(now, |rule| rule.since),
+                failing_since: before.and_then(|rule| rule.failing_since),
+            });
             reports.push(known.and_then(|i| old.get(i)).cloned().unwrap_or(TriggerReport {
                 health: Health::Pending,
                 value: None,
@@ -148,16 +158,28 @@ impl Slot {
     // === events ===
 
     pub(super) fn sampled(&mut self, trigger: u16, taken: Tick, value: Result<Observation, ReadFailure>) {
-        let Some(report) = self.decision.triggers.get_mut(usize::from(trigger)) else { return };
+        if taken < self.asking_since {
+            return;
+        }
+        let index = usize::from(trigger);
+        let (Some(report), Some(rule)) = (self.decision.triggers.get_mut(index), self.rules.get_mut(index)) else {
+            return;
+        };
+        let value = value.and_then(|observation| match observation.backlog {
+            backlog if backlog >= 0.0 => Ok(observation),
+            odd => Err(ReadFailure::new(FailureKind::Protocol, format!("a backlog of {odd} is none"))),
+        });
         match value {
             Ok(observation) => {
                 report.value = Some(observation.backlog);
                 report.taken = Some(taken);
                 report.failure = None;
+                rule.failing_since = None;
                 self.sampled = true;
             }
             Err(failure) => {
                 report.failure = Some(failure);
+                rule.failing_since.get_or_insert(taken);
                 self.failed = true;
             }
         }
@@ -170,8 +192,11 @@ impl Slot {
                 // The first sight of a workload at zero: where zero is where it rests it simply sleeps, elsewhere zero
                 // is somebody's decision.
                 let rest = self.bounds.idle.unwrap_or(self.bounds.min);
-                self.stopped |= replicas == 0 && rest > 0 && !self.zero_is_ours;
+                let paused_there = self.pause.at_replicas == Some(0);
+                self.stopped |= replicas == 0 && rest > 0 && !self.zero_is_ours && !paused_there;
                 self.governor.hold_down(now, replicas);
+                // Until a moment ago another process may have seen it active.
+                self.wakefulness.hold_until = self.wakefulness.hold_until.max(now.after(self.cooldown));
             }
             Some(before) if before != replicas => {
                 self.stopped = replicas == 0 && !self.zero_asked && !self.zero_is_ours;
@@ -186,13 +211,20 @@ impl Slot {
     }
 
     pub(super) fn applied(&mut self, now: Tick, from: Replicas, to: Replicas, succeeded: bool) {
-        if self.requested == Some(to) || !succeeded {
+        if self.requested == Some(to) {
             self.requested = None;
         }
-        if succeeded {
-            self.governor.record(now, from, to);
+        if !succeeded {
+            // A zero that comes now is not this one.
+            self.zero_asked &= to != 0;
+            return;
+        }
+        self.governor.record(now, from, to);
+        // A wish that was taken back changes nothing, and news of a later count may have come before this.
+        let newest = self.current.is_none_or(|current| current == from || current == to);
+        self.zero_asked &= to == 0;
+        if from != to && newest {
             self.zero_is_ours = to == 0;
-            self.zero_asked &= to == 0;
             self.stopped = false;
             self.current = Some(to);
         }
@@ -202,7 +234,7 @@ impl Slot {
 
     /// One evaluation. Returns when the answer may change without another event.
     pub(super) fn evaluate(&mut self, now: Tick, key: Key, effects: &mut Vec<Effect>) -> Tick {
-        let current = self.current.unwrap_or(self.decision.desired);
+        let current = self.current.unwrap_or(self.decision.desired.min(self.bounds.max));
         // A controller decides nothing before it has seen the workload.
         let unseen = self.role == Role::Controls && self.current.is_none();
         if !unseen {
@@ -215,6 +247,7 @@ impl Slot {
             fallback: self.fallback,
             tolerance: self.tolerance,
         };
+        let spoken_for = self.decision.fallback;
         let chorus = observe::listen(&self.rules, &mut self.decision.triggers, at);
         let mut steps = Trail::new(current);
         steps.to(Stage::Observe, current, observed(&chorus));
@@ -228,6 +261,10 @@ impl Slot {
             steps.to(Stage::Activation, 0, Reason::ManuallyStopped);
             0
         } else {
+            if spoken_for && !chorus.fallback {
+                // As after a blind time: going down takes a whole window of evidence.
+                self.governor.hold_down(now, current);
+            }
             self.decide(now, current, active, &chorus, &mut steps, &mut until)
         };
         let desired = self.paused(current, desired, &mut steps);
@@ -262,7 +299,7 @@ impl Slot {
 
     fn ask(&mut self, key: Key, from: Replicas, to: Replicas, effects: &mut Vec<Effect>) {
         self.requested = Some(to);
-        self.zero_asked |= to == 0;
+        self.zero_asked |= to == 0 && from != 0;
         effects.push(Effect::Scale { key, from, to });
     }
 
@@ -335,6 +372,8 @@ impl Slot {
             limit @ (Reason::ScaleUpLimit | Reason::ScaleDownLimit | Reason::MemoryLost) => {
                 steps.to(Stage::RateLimit, desired, limit);
             }
+            // Below one but not below `minReplicas`: it is the cooldown that keeps the last one.
+            Reason::TooFewReplicas if self.bounds.min < call.floor => steps.to(Stage::Bounds, desired, call.reason),
             limit => steps.to(Stage::Bounds, desired, limit),
         }
         if chorus.blocked && desired < current {
@@ -379,8 +418,13 @@ impl Slot {
         let then = memory.aged(elapsed);
         self.governor = Governor::new(&self.spec.behavior);
         self.governor.restore(now, &then.governor);
-        self.zero_is_ours = then.zero_is_ours;
-        self.stopped = then.stopped;
+        if complete {
+            // What was seen here is newer.
+            self.current = self.current.or(then.current);
+        }
+        let at_zero = self.current.is_none_or(|current| current == 0);
+        self.zero_is_ours = then.zero_is_ours && at_zero;
+        self.stopped = then.stopped && at_zero;
         self.blind = then.blind || !complete;
         self.wakefulness.active = then.active;
         self.wakefulness.hold_until = now.after(then.hold_for);
@@ -392,7 +436,6 @@ impl Slot {
                     report.taken = Some(now.before(*age));
                 }
             }
-            self.current = then.current.or(self.current);
         } else {
             // It may have been active until a moment ago, and it may have scaled in ways that nobody wrote down. Old
             // values stay unknown: whatever was read since may have been more.

@@ -100,7 +100,7 @@ pub enum Source {
 pub enum Policy {
     /// The HPA's AverageValue rule: `ceil(backlog / target)`.
     BacklogPerReplica { target: MilliValue },
-    /// Always this many while active.
+    /// This many while the trigger is active, none otherwise.
     Fixed { replicas: Replicas },
 }
 

@@ -107,7 +107,7 @@ impl<T: Target> Actuator<T> {
     }
 
     /// Works until `requests` is closed and what had been asked is done (one attempt each, so at most about one
-    /// timeout for every [`Config::concurrency`] workloads), or until nobody receives `reports` any more.
+    /// timeout for every [`Config::concurrency`] workloads), whether or not anybody still receives `reports`.
     ///
     /// Never blocks the sender of requests on the receiver of reports: both may be one task.
     pub async fn run(mut self, mut requests: mpsc::Receiver<ScaleRequest>, reports: mpsc::Sender<TargetReport>) {
@@ -119,7 +119,8 @@ impl<T: Target> Actuator<T> {
             tokio::select! {
                 permit = reports.reserve(), if !self.outbox.is_empty() => match permit {
                     Ok(permit) => if let Some(report) = self.outbox.pop_front() { permit.send(report) },
-                    Err(_) => return,
+                    // Nobody wants to know any more; what was asked is done all the same.
+                    Err(_) => self.outbox.clear(),
                 },
                 Some(step) = self.running.next(), if !self.running.is_empty() => match step {
                     Step::Answered { request, outcome } => self.answered(request, outcome),
@@ -235,8 +236,8 @@ impl<T: Target> Actuator<T> {
 }
 
 fn applied(request: &ScaleRequest, outcome: Result<(), ScaleError>) -> TargetReport {
-    let &ScaleRequest { key, from, to, .. } = request;
-    TargetReport::Applied { key, from, to, outcome: outcome.map_err(ReadFailure::from) }
+    let ScaleRequest { id, from, to, .. } = request;
+    TargetReport::Applied { id: id.clone(), from: *from, to: *to, outcome: outcome.map_err(ReadFailure::from) }
 }
 
 fn too_late(timeout: Duration) -> ScaleError {

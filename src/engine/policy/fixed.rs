@@ -1,5 +1,4 @@
-//! `fixed`: one size, whatever the backlog. With a minimum of zero it is still awake only while something is active:
-//! activation is its own stage.
+//! `fixed`: one size, whatever the backlog, for as long as it is above its activation threshold.
 
 use crate::model::{Reason, Replicas};
 

@@ -48,11 +48,15 @@ fn rig(delay: Duration, script: impl IntoIterator<Item = Result<(), ScaleError>>
 }
 
 fn request(workload: u32, from: Replicas, to: Replicas) -> ScaleRequest {
-    ScaleRequest { key: Key(workload), id: AutoscalerId::new("test", format!("w{workload}")), from, to }
+    ScaleRequest { key: Key(workload), id: id(workload), from, to }
+}
+
+fn id(workload: u32) -> AutoscalerId {
+    AutoscalerId::new("test", format!("w{workload}"))
 }
 
 fn done(workload: u32, from: Replicas, to: Replicas) -> Option<TargetReport> {
-    Some(TargetReport::Applied { key: Key(workload), from, to, outcome: Ok(()) })
+    Some(TargetReport::Applied { id: id(workload), from, to, outcome: Ok(()) })
 }
 
 fn failed(kind: FailureKind) -> ScaleError {
@@ -146,7 +150,8 @@ async fn a_hung_request_costs_its_timeout_and_nobody_else_anything() {
     assert_eq!(reports.recv().await, done(1, 0, 1));
     drop(requests);
     match reports.recv().await {
-        Some(TargetReport::Applied { key: Key(0), outcome: Err(failure), .. }) => {
+        Some(TargetReport::Applied { id: which, outcome: Err(failure), .. }) => {
+            assert_eq!(which, id(0));
             assert_eq!(failure.kind, FailureKind::Timeout);
         }
         other => panic!("{other:?}"),

@@ -1,0 +1,1011 @@
+//! The engine's rules, one scenario each: what a user reads in the manual is asserted here in a sentence.
+//!
+//! The property tests (`engine_properties.rs`) say what holds of everything; these say which number comes out. Time is
+//! in whole seconds, a replica is due for every item waiting, and down windows are zero unless a scenario is about them.
+
+#![expect(clippy::expect_used, reason = "a test may end on its own mistakes")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::engine::{Effect, Engine, Event, Memory, MemoryError, Role};
+use tidegate::model::*;
+use tidegate::spec::*;
+
+const KEY: Key = Key(0);
+/// "Now" begins here, so that ages reach back.
+const START: Duration = Duration::from_secs(100_000);
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+// === specs ===
+
+fn rules() -> ScalingRules {
+    ScalingRules {
+        stabilization_window: Duration::ZERO,
+        select_policy: SelectPolicy::Max,
+        policies: Vec::new(),
+        tolerance: 0.0,
+    }
+}
+
+fn policy(kind: RateKind, value: i32, period: u64) -> RatePolicy {
+    RatePolicy { kind, value, period: seconds(period) }
+}
+
+fn trigger(position: usize) -> TriggerSpec {
+    TriggerSpec {
+        name: format!("trigger-{position}").into(),
+        metric_name: format!("metric-{position}").into(),
+        connection: Arc::new(ConnectionSpec { name: "embedded".into(), server: Server::Memory }),
+        source: Source::Memory { queue: format!("queue-{position}").into() },
+        policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
+        activation_threshold: 0.0,
+    }
+}
+
+/// 0 to 10 replicas, one for each item, no windows, no limits, no cooldown, one trigger.
+fn plain() -> AutoscalerSpec {
+    AutoscalerSpec {
+        id: AutoscalerId::new("ns", "name"),
+        origin: Origin::Manifest,
+        target: Some(TargetRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "w".into() }),
+        bounds: Bounds { min: 0, max: 10, idle: None },
+        polling_interval: seconds(1),
+        max_sample_age: seconds(10),
+        cooldown: Duration::ZERO,
+        initial_cooldown: Duration::ZERO,
+        triggers: vec![trigger(0)],
+        behavior: Behavior::Rules { up: rules(), down: rules() },
+        fallback: Fallback { after: seconds(30), behavior: FallbackBehavior::Hold },
+        pause: Pause::default(),
+        force_activation: false,
+    }
+}
+
+fn spec(edit: impl FnOnce(&mut AutoscalerSpec)) -> AutoscalerSpec {
+    let mut spec = plain();
+    edit(&mut spec);
+    spec
+}
+
+fn up(edit: impl FnOnce(&mut ScalingRules)) -> Behavior {
+    let mut up = rules();
+    edit(&mut up);
+    Behavior::Rules { up, down: rules() }
+}
+
+fn down(edit: impl FnOnce(&mut ScalingRules)) -> Behavior {
+    let mut down = rules();
+    edit(&mut down);
+    Behavior::Rules { up: rules(), down }
+}
+
+fn bounds(min: Replicas, max: Replicas, idle: Option<Replicas>) -> impl FnOnce(&mut AutoscalerSpec) {
+    move |spec| spec.bounds = Bounds { min, max, idle }
+}
+
+// === the world: an engine, and a target that the scenario speaks for ===
+
+struct World {
+    engine: Engine,
+    now: Tick,
+    deadline: Tick,
+    /// Asked of the target and not taken by [`World::asked`] yet.
+    asked: Vec<(Replicas, Replicas)>,
+}
+
+impl World {
+    /// Nobody has seen the workload yet.
+    fn unseen(spec: AutoscalerSpec) -> Self {
+        World::with_role(spec, Role::Controls)
+    }
+
+    fn with_role(spec: AutoscalerSpec, role: Role) -> Self {
+        let mut world =
+            World { engine: Engine::new(), now: Tick::ZERO.after(START), deadline: Tick::NEVER, asked: Vec::new() };
+        world.tell(Event::Spec { spec: Arc::new(spec), role });
+        world
+    }
+
+    fn new(spec: AutoscalerSpec, replicas: Replicas) -> Self {
+        let mut world = World::unseen(spec);
+        world.see(replicas);
+        world
+    }
+
+    fn tell(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.deadline = self.engine.handle(self.now, KEY, event, &mut effects);
+        assert!(self.deadline > self.now, "a deadline that has passed would be kept again at once");
+        for effect in effects {
+            if let Effect::Scale { from, to, .. } = effect {
+                self.asked.push((from, to));
+            }
+        }
+    }
+
+    fn respec(&mut self, spec: AutoscalerSpec) {
+        self.tell(Event::Spec { spec: Arc::new(spec), role: Role::Controls });
+    }
+
+    fn see(&mut self, replicas: Replicas) {
+        self.tell(Event::Current { replicas });
+    }
+
+    fn read(&mut self, trigger: u16, backlog: f64) {
+        self.read_late(trigger, backlog, self.now);
+    }
+
+    fn read_late(&mut self, trigger: u16, backlog: f64, taken: Tick) {
+        self.tell(Event::Sample { trigger, taken, value: Ok(Observation { backlog }) });
+    }
+
+    fn fail(&mut self, trigger: u16) {
+        let value = Err(ReadFailure::new(FailureKind::Timeout, "scripted"));
+        self.tell(Event::Sample { trigger, taken: self.now, value });
+    }
+
+    fn applied(&mut self, from: Replicas, to: Replicas, succeeded: bool) {
+        self.tell(Event::Applied { from, to, succeeded });
+    }
+
+    /// What was asked of the target since the last time.
+    fn asked(&mut self) -> Vec<(Replicas, Replicas)> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// The target does the last thing it was asked, until nothing more is asked; returns where it stands.
+    fn obey(&mut self) -> Replicas {
+        while let Some((from, to)) = self.asked().pop() {
+            self.applied(from, to, true);
+        }
+        self.decision().current
+    }
+
+    /// Reads, obeys, and says where the workload stands.
+    fn settle(&mut self, backlog: f64) -> Replicas {
+        self.read(0, backlog);
+        self.obey()
+    }
+
+    /// Lets time pass, keeping every deadline on the way and obeying.
+    fn pass(&mut self, pause: Duration) -> Replicas {
+        let then = self.now.after(pause);
+        while self.deadline <= then {
+            self.now = self.deadline;
+            self.tell(Event::Evaluate);
+            self.obey();
+        }
+        self.now = then;
+        self.decision().current
+    }
+
+    fn decision(&self) -> &Decision {
+        self.engine.decision(KEY).expect("it exists")
+    }
+
+    fn reason(&self) -> Reason {
+        self.decision().reason
+    }
+
+    fn steps(&self) -> Vec<(Stage, Replicas, Replicas, Reason)> {
+        self.decision().steps.as_slice().iter().map(|s| (s.stage, s.before, s.after, s.reason)).collect()
+    }
+
+    /// A memory that crosses into a new process, which has a spec and has seen nothing.
+    fn reborn(&self, spec: AutoscalerSpec) -> (World, Memory) {
+        let bytes = self.engine.memory(self.now, KEY).expect("it exists").to_bytes();
+        let mut reborn = World::unseen(spec);
+        reborn.now = self.now;
+        (reborn, Memory::from_bytes(&bytes).expect("what was just written"))
+    }
+}
+
+// === activation, cooldown, idle ===
+
+#[test]
+fn active_means_strictly_above_the_activation_threshold() {
+    let mut world = World::new(spec(|s| s.triggers = vec![TriggerSpec { activation_threshold: 5.0, ..trigger(0) }]), 0);
+    assert_eq!(world.settle(5.0), 0);
+    assert_eq!((world.decision().active, world.reason()), (false, Reason::Idle));
+    assert_eq!(world.settle(6.0), 6);
+    assert!(world.decision().active);
+}
+
+#[test]
+fn awake_a_backlog_below_the_threshold_still_counts_until_the_cooldown_ends() {
+    let mut world = World::new(
+        spec(|s| {
+            s.triggers = vec![TriggerSpec { activation_threshold: 5.0, ..trigger(0) }];
+            s.cooldown = seconds(4);
+        }),
+        0,
+    );
+    assert_eq!(world.settle(8.0), 8);
+    assert_eq!(world.settle(3.0), 3);
+    assert_eq!(world.pass(seconds(5)), 0);
+}
+
+#[test]
+fn the_last_step_to_zero_waits_for_the_cooldown_and_keeps_its_moment() {
+    let mut world = World::new(spec(|s| s.cooldown = seconds(5)), 0);
+    assert_eq!(world.settle(4.0), 4);
+    world.pass(seconds(1));
+    assert_eq!(world.settle(0.0), 1, "down to one at once, the last one waits");
+    assert_eq!(world.reason(), Reason::Cooldown);
+    assert_eq!(world.deadline, world.now.after(seconds(5)), "from when activity was seen to end");
+    assert_eq!(world.pass(Duration::from_millis(4_999)), 1);
+    assert_eq!(world.pass(Duration::from_millis(1)), 0);
+}
+
+#[test]
+fn activity_starts_the_cooldown_anew() {
+    let mut world = World::new(spec(|s| s.cooldown = seconds(5)), 0);
+    world.settle(1.0);
+    world.settle(0.0);
+    world.pass(seconds(4));
+    world.settle(1.0);
+    assert_eq!(world.settle(0.0), 1);
+    assert_eq!(world.pass(seconds(4)), 1);
+    assert_eq!(world.pass(seconds(1)), 0);
+}
+
+#[test]
+fn the_window_and_the_cooldown_run_at_the_same_time() {
+    for (window, cooldown, zero_after) in [(8, 3, 8), (3, 8, 8)] {
+        let mut world = World::new(
+            spec(|s| {
+                s.cooldown = seconds(cooldown);
+                s.behavior = down(|d| d.stabilization_window = seconds(window));
+            }),
+            0,
+        );
+        world.settle(2.0);
+        for second in 0..zero_after {
+            assert!(world.settle(0.0) > 0, "window {window}, cooldown {cooldown}, after {second} s");
+            world.pass(seconds(1));
+        }
+        assert_eq!(world.settle(0.0), 0, "window {window}, cooldown {cooldown}");
+    }
+}
+
+#[test]
+fn what_was_never_active_sleeps_only_after_the_initial_cooldown() {
+    let mut world = World::new(spec(|s| s.initial_cooldown = seconds(9)), 3);
+    assert_eq!(world.settle(0.0), 1);
+    assert_eq!(world.reason(), Reason::InitialCooldown);
+    assert_eq!(world.pass(Duration::from_millis(8_999)), 1);
+    assert_eq!(world.pass(Duration::from_millis(1)), 0);
+}
+
+#[test]
+fn once_active_the_initial_cooldown_is_over() {
+    let mut world = World::new(spec(|s| s.initial_cooldown = seconds(1000)), 0);
+    assert_eq!(world.settle(2.0), 2);
+    assert_eq!(world.settle(0.0), 0);
+}
+
+#[test]
+fn idle_is_where_nothing_active_rests_and_min_is_where_work_begins() {
+    let mut world = World::new(spec(bounds(4, 10, Some(1))), 4);
+    assert_eq!(world.settle(0.0), 1);
+    assert_eq!(world.reason(), Reason::Idle);
+    assert_eq!(world.settle(1.0), 4, "active: never between idle and min");
+    assert_eq!(world.settle(7.0), 7);
+    assert_eq!(world.settle(1.0), 4);
+}
+
+#[test]
+fn with_a_minimum_and_no_idle_an_empty_queue_rests_at_the_minimum() {
+    let mut world = World::new(spec(bounds(2, 10, None)), 7);
+    assert_eq!(world.settle(0.0), 2);
+    assert_eq!(world.reason(), Reason::TooFewReplicas);
+}
+
+// === the way up from zero ===
+
+#[test]
+fn from_zero_to_any_number_in_one_step() {
+    let mut world = World::new(plain(), 0);
+    world.read(0, 9.0);
+    assert_eq!(world.asked(), [(0, 9)]);
+}
+
+#[test]
+fn no_written_policy_holds_a_workload_at_zero() {
+    let percent = up(|u| u.policies = vec![policy(RateKind::Percent, 100, 15)]);
+    let disabled = up(|u| u.select_policy = SelectPolicy::Disabled);
+    let window = up(|u| u.stabilization_window = seconds(60));
+    for behavior in [percent, disabled, window] {
+        for (min, idle, wakes_to) in [(0, None, 1), (3, Some(0), 3)] {
+            let mut world = World::new(
+                spec(|s| {
+                    s.bounds = Bounds { min, max: 10, idle };
+                    s.behavior = behavior.clone();
+                }),
+                0,
+            );
+            world.read(0, 9.0);
+            assert_eq!(world.asked(), [(0, wakes_to)], "{behavior:?}");
+        }
+    }
+}
+
+#[test]
+fn a_pods_policy_limits_the_step_from_zero() {
+    let behavior = up(|u| u.policies = vec![policy(RateKind::Pods, 4, 15)]);
+    let mut world = World::new(spec(|s| s.behavior = behavior), 0);
+    assert_eq!(world.settle(9.0), 4);
+    assert_eq!(world.reason(), Reason::ScaleUpLimit);
+    world.pass(seconds(8));
+    assert_eq!(world.settle(9.0), 4);
+    assert_eq!(world.pass(seconds(7)), 8, "the period of the first four is over, and nobody had to ask");
+}
+
+// === behavior ===
+
+#[test]
+fn a_scale_down_waits_until_nothing_in_the_window_wanted_more() {
+    let mut world = World::new(spec(|s| s.behavior = down(|d| d.stabilization_window = seconds(10))), 0);
+    world.settle(8.0);
+    world.pass(seconds(4));
+    assert_eq!(world.settle(5.0), 8);
+    assert_eq!(world.reason(), Reason::ScaleDownStabilized);
+    world.pass(seconds(5));
+    assert_eq!(world.settle(2.0), 8);
+    assert_eq!(world.pass(seconds(1)), 5, "the 8 has left the window, the 5 has not");
+    world.settle(2.0);
+    assert_eq!(world.pass(seconds(4)), 2);
+}
+
+#[test]
+fn a_disabled_direction_is_not_taken() {
+    let mut world = World::new(spec(|s| s.behavior = down(|d| d.select_policy = SelectPolicy::Disabled)), 0);
+    assert_eq!(world.settle(8.0), 8);
+    assert_eq!(world.settle(0.0), 8);
+    assert_eq!(world.reason(), Reason::ScaleDownLimit);
+    let mut world = World::new(spec(|s| s.behavior = up(|u| u.select_policy = SelectPolicy::Disabled)), 3);
+    assert_eq!(world.settle(8.0), 3);
+    assert_eq!(world.settle(2.0), 2);
+}
+
+#[test]
+fn the_way_to_zero_keeps_the_rate_limits() {
+    let mut world =
+        World::new(spec(|s| s.behavior = down(|d| d.policies = vec![policy(RateKind::Percent, 50, 15)])), 0);
+    world.settle(8.0);
+    // Until then our own way up counts: the HPA's rules would allow it to be undone.
+    world.pass(seconds(15));
+    let path: Vec<Replicas> = (0..6)
+        .map(|_| {
+            world.settle(0.0);
+            world.pass(seconds(15))
+        })
+        .collect();
+    assert!(path.is_sorted_by(|a, b| a >= b) && path.last() == Some(&0), "{path:?}");
+    assert!(path.first() >= Some(&2), "not past the policy: {path:?}");
+}
+
+#[test]
+fn inside_the_tolerance_nothing_moves_and_its_edges_belong_to_it() {
+    let behavior = Behavior::Rules {
+        up: ScalingRules { tolerance: 0.5, ..rules() },
+        down: ScalingRules { tolerance: 0.25, ..rules() },
+    };
+    let mut world = World::new(spec(|s| s.behavior = behavior), 4);
+    for (backlog, replicas) in [(6.0, 4), (3.0, 4), (7.0, 7), (5.25, 7), (5.0, 5)] {
+        assert_eq!(world.settle(backlog), replicas, "{backlog}");
+    }
+    world.settle(7.0);
+    assert_eq!(world.reason(), Reason::WithinTolerance);
+}
+
+#[test]
+fn out_of_bounds_goes_straight_to_the_bound_past_every_policy() {
+    let frozen = Behavior::Rules {
+        up: ScalingRules { select_policy: SelectPolicy::Disabled, stabilization_window: seconds(60), ..rules() },
+        down: ScalingRules { select_policy: SelectPolicy::Disabled, stabilization_window: seconds(60), ..rules() },
+    };
+    let outside = |s: &mut AutoscalerSpec| {
+        s.bounds = Bounds { min: 2, max: 5, idle: None };
+        s.behavior = frozen.clone();
+    };
+    for (current, to) in [(9, 5), (1, 2)] {
+        let mut world = World::new(spec(outside), current);
+        assert_eq!(world.asked(), [(current, to)], "even before the first sample");
+        assert_eq!(world.reason(), Reason::OutOfBounds);
+    }
+}
+
+// === several triggers ===
+
+fn two() -> AutoscalerSpec {
+    spec(|s| s.triggers = vec![trigger(0), trigger(1)])
+}
+
+#[test]
+fn the_highest_of_several_triggers_wins() {
+    let mut world = World::new(two(), 0);
+    world.read(0, 3.0);
+    world.read(1, 7.0);
+    assert_eq!(world.obey(), 7);
+    assert_eq!(world.decision().winner, Some(1));
+    world.read(1, 2.0);
+    assert_eq!(world.obey(), 3);
+    assert_eq!(world.decision().winner, Some(0));
+}
+
+#[test]
+fn one_active_trigger_keeps_everybody_awake() {
+    let mut world = World::new(two(), 0);
+    world.read(0, 0.0);
+    world.read(1, 1.0);
+    assert_eq!(world.obey(), 1);
+    world.read(1, 0.0);
+    assert_eq!(world.obey(), 0);
+}
+
+#[test]
+fn a_failing_trigger_blocks_the_way_down_and_never_the_way_up() {
+    let mut world = World::new(two(), 0);
+    world.read(0, 6.0);
+    world.read(1, 1.0);
+    assert_eq!(world.obey(), 6);
+    world.fail(1);
+    world.read(0, 1.0);
+    assert_eq!(world.obey(), 6);
+    assert_eq!((world.decision().degraded, world.reason()), (true, Reason::SourceFailing));
+    world.read(0, 9.0);
+    assert_eq!(world.obey(), 9);
+    world.read(0, 1.0);
+    world.read(1, 1.0);
+    assert_eq!(world.obey(), 1, "seen again, and it was never unknown: the last value was young all along");
+}
+
+#[test]
+fn a_trigger_that_was_never_read_blocks_the_way_down_too() {
+    let mut world = World::new(two(), 5);
+    world.read(0, 1.0);
+    assert_eq!(world.obey(), 5);
+    assert_eq!(world.decision().triggers.get(1).map(|t| t.health), Some(Health::Pending));
+    world.read(0, 8.0);
+    assert_eq!(world.obey(), 8);
+}
+
+#[test]
+fn a_value_goes_stale_at_its_own_moment_without_an_event() {
+    let mut world = World::new(plain(), 0);
+    world.settle(4.0);
+    world.pass(seconds(10));
+    assert_eq!(world.decision().triggers.first().map(|t| t.health), Some(Health::Fresh));
+    world.pass(Duration::from_nanos(1));
+    assert_eq!(world.decision().triggers.first().map(|t| t.health), Some(Health::Stale));
+    assert_eq!(world.decision().current, 4);
+}
+
+#[test]
+fn after_a_blind_time_a_scale_down_takes_a_whole_window_of_evidence() {
+    let mut world = World::new(spec(|s| s.behavior = down(|d| d.stabilization_window = seconds(20))), 0);
+    world.settle(8.0);
+    world.pass(seconds(500));
+    assert_eq!(world.settle(0.0), 8);
+    for _ in 0..19 {
+        world.pass(seconds(1));
+        assert_eq!(world.settle(0.0), 8);
+    }
+    world.pass(seconds(1));
+    assert_eq!(world.settle(0.0), 0);
+}
+
+// === fallback ===
+
+/// Where `behavior` leads from `replicas` once `fallback.after` has passed since the first failure.
+fn silent(behavior: FallbackBehavior, replicas: Replicas) -> (Replicas, Decision) {
+    let mut world = World::new(spec(|s| s.fallback.behavior = behavior), replicas);
+    world.settle(f64::from(replicas));
+    for _ in 0..30 {
+        world.fail(0);
+        assert_eq!(world.obey(), replicas, "nothing before `after` has passed");
+        assert!(!world.decision().fallback);
+        world.pass(seconds(1));
+    }
+    (world.decision().current, world.decision().clone())
+}
+
+#[test]
+fn each_fallback_does_what_its_name_says_and_not_before_its_time() {
+    use FallbackBehavior::{CurrentReplicas, CurrentReplicasIfHigher, CurrentReplicasIfLower, Hold, Static};
+    for (behavior, from, to) in [
+        (Hold, 6, 6),
+        (CurrentReplicas, 6, 6),
+        (Static { replicas: 3 }, 6, 3),
+        (Static { replicas: 9 }, 6, 9),
+        (Static { replicas: 99 }, 6, 10),
+        (Static { replicas: 3 }, 0, 3),
+        (CurrentReplicasIfHigher { replicas: 3 }, 6, 6),
+        (CurrentReplicasIfHigher { replicas: 8 }, 6, 8),
+        (CurrentReplicasIfLower { replicas: 3 }, 6, 3),
+        (CurrentReplicasIfLower { replicas: 8 }, 6, 6),
+        (CurrentReplicas, 0, 0),
+    ] {
+        let (replicas, decision) = silent(behavior, from);
+        assert_eq!(replicas, to, "{behavior:?} from {from}: {decision:?}");
+        assert_eq!(decision.fallback, behavior != Hold, "{behavior:?}");
+        let may = matches!(behavior, Static { .. } | CurrentReplicasIfLower { .. });
+        assert_eq!(decision.degraded, !may, "{behavior:?}");
+    }
+}
+
+#[test]
+fn a_fallback_speaks_for_its_own_trigger_only() {
+    let mut world = World::new(
+        spec(|s| {
+            s.triggers = vec![trigger(0), trigger(1)];
+            s.fallback.behavior = FallbackBehavior::Static { replicas: 3 };
+        }),
+        0,
+    );
+    for _ in 0..40 {
+        world.read(0, 7.0);
+        world.fail(1);
+        world.pass(seconds(1));
+    }
+    assert_eq!((world.decision().current, world.decision().fallback), (7, true));
+    world.read(0, 1.0);
+    assert_eq!(world.obey(), 3);
+    world.read(1, 0.0);
+    assert_eq!((world.obey(), world.decision().fallback), (1, false));
+}
+
+#[test]
+fn after_a_fallback_a_scale_down_takes_a_whole_window_of_evidence() {
+    let mut world = World::new(
+        spec(|s| {
+            s.fallback.behavior = FallbackBehavior::CurrentReplicas;
+            s.behavior = down(|d| d.stabilization_window = seconds(20));
+        }),
+        0,
+    );
+    world.settle(8.0);
+    world.pass(seconds(500));
+    assert_eq!((world.decision().fallback, world.decision().current), (true, 8));
+    assert_eq!(world.settle(0.0), 8, "one sample is no window of evidence");
+    for _ in 0..20 {
+        world.pass(seconds(1));
+        world.read(0, 0.0);
+    }
+    assert_eq!(world.obey(), 0);
+}
+
+// === pauses ===
+
+#[test]
+fn each_pause_stops_what_its_name_says() {
+    let pause = |edit: fn(&mut Pause)| {
+        let mut pause = Pause::default();
+        edit(&mut pause);
+        pause
+    };
+    let frozen = pause(|p| p.frozen = true);
+    let scale_in = pause(|p| p.scale_in = true);
+    let scale_out = pause(|p| p.scale_out = true);
+    let both = pause(|p| (p.scale_in, p.scale_out) = (true, true));
+    let at = pause(|p| p.at_replicas = Some(7));
+    let beyond = pause(|p| (p.at_replicas, p.frozen) = (Some(25), true));
+    let zero = pause(|p| p.at_replicas = Some(0));
+    for (pause, backlog, to, reason) in [
+        (frozen, 9.0, 4, Reason::Paused),
+        (frozen, 0.0, 4, Reason::Paused),
+        (scale_in, 0.0, 4, Reason::PausedScaleIn),
+        (scale_in, 9.0, 9, Reason::AboveTarget),
+        (scale_out, 9.0, 4, Reason::PausedScaleOut),
+        (scale_out, 2.0, 2, Reason::BelowTarget),
+        (both, 9.0, 4, Reason::PausedScaleOut),
+        (both, 1.0, 4, Reason::PausedScaleIn),
+        (at, 1.0, 7, Reason::PausedReplicas),
+        (beyond, 1.0, 25, Reason::PausedReplicas),
+        (zero, 9.0, 0, Reason::PausedReplicas),
+    ] {
+        let mut world = World::new(plain(), 4);
+        world.settle(4.0);
+        world.respec(spec(|s| s.pause = pause));
+        world.obey();
+        world.read(0, backlog);
+        assert_eq!(world.decision().desired, to, "{pause:?} with {backlog}: {:?}", world.decision());
+        if to != world.decision().current
+            || matches!(reason, Reason::Paused | Reason::PausedScaleIn | Reason::PausedScaleOut)
+        {
+            assert_eq!(world.reason(), reason, "{pause:?} with {backlog}");
+        }
+        assert!(world.decision().paused);
+        world.obey();
+        world.respec(plain());
+        world.settle(3.0);
+        assert_eq!(world.decision().current, 3, "unpaused: back to work, from zero and from beyond max too");
+    }
+}
+
+#[test]
+fn a_zero_made_by_paused_replicas_is_ours_also_in_a_new_process() {
+    let paused = || spec(|s| (s.bounds.min, s.pause.at_replicas) = (2, Some(0)));
+    let mut world = World::new(paused(), 0);
+    world.respec(spec(|s| s.bounds.min = 2));
+    assert_eq!(world.settle(5.0), 5);
+}
+
+#[test]
+fn a_pause_takes_back_what_was_asked_and_not_answered() {
+    let mut world = World::new(plain(), 2);
+    world.read(0, 8.0);
+    assert_eq!(world.asked(), [(2, 8)]);
+    world.respec(spec(|s| s.pause.frozen = true));
+    assert_eq!(world.asked(), [(2, 2)]);
+}
+
+// === somebody else's zero ===
+
+#[test]
+fn a_zero_that_we_did_not_make_is_respected_until_somebody_else_ends_it() {
+    let mut world = World::new(plain(), 4);
+    world.settle(4.0);
+    world.see(0);
+    assert_eq!(world.settle(9.0), 0);
+    assert_eq!(world.reason(), Reason::ManuallyStopped);
+    world.pass(seconds(5));
+    world.see(1);
+    assert_eq!(world.settle(9.0), 9);
+}
+
+#[test]
+fn force_activation_raises_what_somebody_stopped() {
+    let mut world = World::new(spec(|s| s.bounds.min = 2), 4);
+    world.settle(4.0);
+    world.see(0);
+    world.respec(spec(|s| (s.bounds.min, s.force_activation) = (2, true)));
+    assert_eq!(world.obey(), 4);
+    assert_eq!(world.settle(0.0), 2);
+    world.respec(spec(|s| s.bounds.min = 2));
+    assert_eq!(world.settle(3.0), 3, "and it stays raised");
+}
+
+#[test]
+fn force_activation_keeps_one_awake_without_any_work() {
+    let mut world = World::new(spec(|s| s.force_activation = true), 0);
+    assert_eq!(world.settle(0.0), 1);
+    assert!(world.decision().active);
+}
+
+#[test]
+fn a_workload_first_seen_at_zero_sleeps_where_it_may_and_was_stopped_where_it_may_not() {
+    for (min, idle, wakes) in [(0, None, true), (3, Some(0), true), (3, Some(1), false), (3, None, false)] {
+        let mut world = World::new(spec(bounds(min, 10, idle)), 0);
+        assert_eq!(world.settle(9.0) > 0, wakes, "min {min}, idle {idle:?}");
+    }
+}
+
+#[test]
+fn a_zero_that_we_made_is_ours_whichever_news_comes_first() {
+    for report_first in [true, false] {
+        let mut world = World::new(plain(), 4);
+        world.settle(4.0);
+        world.read(0, 0.0);
+        assert_eq!(world.asked(), [(4, 0)]);
+        if report_first {
+            world.see(0);
+            world.applied(4, 0, true);
+        } else {
+            world.applied(4, 0, true);
+            // What had been seen before comes late.
+            world.see(4);
+            world.see(0);
+        }
+        assert_eq!(world.settle(9.0), 9, "report first: {report_first}");
+    }
+}
+
+#[test]
+fn what_is_advised_is_never_stopped_by_hand() {
+    let mut world = World::with_role(plain(), Role::Advises);
+    world.see(4);
+    world.read(0, 4.0);
+    world.see(0);
+    world.read(0, 6.0);
+    assert_eq!((world.decision().desired, world.asked()), (6, vec![]));
+}
+
+#[test]
+fn somebody_stopping_it_in_the_middle_of_a_step_is_respected() {
+    for step_succeeded in [false, true] {
+        let mut world = World::new(plain(), 3);
+        world.read(0, 8.0);
+        assert_eq!(world.asked(), [(3, 8)]);
+        world.see(0);
+        let taken_back = world.asked();
+        world.applied(3, 8, step_succeeded);
+        for (from, to) in taken_back {
+            world.applied(from, to, true);
+        }
+        assert_eq!(world.settle(8.0), 0, "the step succeeded before: {step_succeeded}");
+        assert_eq!(world.reason(), Reason::ManuallyStopped);
+    }
+}
+
+#[test]
+fn a_zero_that_was_refused_us_is_somebody_elses_when_it_comes() {
+    let mut world = World::new(plain(), 4);
+    world.settle(4.0);
+    world.read(0, 0.0);
+    assert_eq!(world.asked(), [(4, 0)]);
+    world.read(0, 4.0);
+    assert_eq!(world.asked(), [(4, 4)]);
+    world.applied(4, 0, false);
+    world.see(0);
+    world.applied(4, 4, false);
+    assert_eq!(world.settle(9.0), 0);
+    assert_eq!(world.reason(), Reason::ManuallyStopped);
+}
+
+// === effects ===
+
+#[test]
+fn what_was_asked_is_not_asked_again_until_it_is_answered() {
+    let mut world = World::new(plain(), 0);
+    world.read(0, 5.0);
+    world.read(0, 5.0);
+    world.tell(Event::Evaluate);
+    assert_eq!(world.asked(), [(0, 5)]);
+    world.applied(0, 5, false);
+    assert_eq!(world.asked(), [(0, 5)], "refused: once more");
+    world.applied(0, 5, true);
+    assert_eq!(world.asked(), []);
+}
+
+#[test]
+fn a_newer_wish_replaces_an_older_one_and_a_wish_for_what_is_there_takes_it_back() {
+    let mut world = World::new(plain(), 2);
+    world.read(0, 5.0);
+    world.read(0, 7.0);
+    world.read(0, 2.0);
+    assert_eq!(world.asked(), [(2, 5), (2, 7), (2, 2)]);
+}
+
+#[test]
+fn news_of_a_success_does_not_undo_newer_news_of_the_count() {
+    let mut world = World::new(plain(), 2);
+    world.read(0, 8.0);
+    assert_eq!(world.asked(), [(2, 8)]);
+    // Applied, then somebody set it to 5; the second report overtakes the first.
+    world.see(5);
+    world.asked();
+    world.applied(2, 8, true);
+    assert_eq!(world.decision().current, 5);
+    assert_eq!(world.asked(), [(5, 8)]);
+}
+
+#[test]
+fn nothing_is_asked_before_the_workload_was_seen() {
+    let mut world = World::unseen(plain());
+    world.read(0, 9.0);
+    assert_eq!(world.asked(), []);
+    assert!(!world.decision().current_known);
+    world.see(0);
+    assert_eq!(world.asked(), [(0, 9)]);
+}
+
+// === a new spec ===
+
+#[test]
+fn a_sample_of_before_a_new_spec_does_not_speak_for_the_new_question() {
+    let mut world = World::new(plain(), 1);
+    world.settle(1.0);
+    let taken = world.now;
+    world.pass(seconds(1));
+    world.respec(spec(|s| s.triggers = vec![trigger(1)]));
+    world.read_late(0, 10.0, taken);
+    assert_eq!(world.obey(), 1);
+    assert_eq!(world.decision().triggers.first().map(|t| t.health), Some(Health::Pending));
+}
+
+#[test]
+fn triggers_keep_their_answers_when_their_order_changes() {
+    let mut world = World::new(two(), 0);
+    world.read(0, 2.0);
+    world.read(1, 7.0);
+    world.obey();
+    world.respec(spec(|s| s.triggers = vec![trigger(1), trigger(0)]));
+    let values: Vec<Option<f64>> = world.decision().triggers.iter().map(|t| t.value).collect();
+    assert_eq!((values, world.decision().winner), (vec![Some(7.0), Some(2.0)], Some(0)));
+}
+
+#[test]
+fn a_new_behavior_does_not_forget_what_the_window_saw() {
+    let window = |length| {
+        spec(|s| {
+            s.max_sample_age = seconds(100);
+            s.behavior = down(|d| d.stabilization_window = seconds(length));
+        })
+    };
+    let mut world = World::new(window(30), 0);
+    world.settle(8.0);
+    world.pass(seconds(5));
+    world.respec(window(20));
+    assert_eq!(world.settle(1.0), 8);
+    assert_eq!(world.pass(Duration::from_millis(14_999)), 8);
+    assert_eq!(world.pass(seconds(1)), 1);
+}
+
+#[test]
+fn a_new_behavior_before_the_first_sight_does_not_cost_the_first_recommendation() {
+    let window = |length| spec(|s| s.behavior = up(|u| u.stabilization_window = seconds(length)));
+    let mut world = World::unseen(window(30));
+    world.respec(window(20));
+    world.see(3);
+    assert_eq!(world.settle(9.0), 3, "held at what was there at first, for one scale-up window");
+    world.pass(seconds(20));
+    assert_eq!(world.settle(9.0), 9);
+}
+
+#[test]
+fn a_new_maximum_below_the_present_count_is_reached_at_once() {
+    let mut world = World::new(plain(), 0);
+    world.settle(9.0);
+    world.respec(spec(|s| s.bounds.max = 4));
+    assert_eq!(world.asked(), [(9, 4)]);
+}
+
+// === explanation ===
+
+#[test]
+fn a_decision_explains_itself_stage_by_stage() {
+    use Stage::{Activation, Bounds, Observe, Pause, RateLimit, Stabilization, Want};
+    let behavior = up(|u| u.policies = vec![policy(RateKind::Pods, 2, 15)]);
+    let mut world = World::new(spec(|s| s.behavior = behavior.clone()), 3);
+    world.read(0, 9.0);
+    assert_eq!(
+        world.steps(),
+        [
+            (Observe, 3, 3, Reason::Fresh),
+            (Want, 3, 9, Reason::AboveTarget),
+            (Activation, 9, 9, Reason::Active),
+            (Stabilization, 9, 9, Reason::Unchanged),
+            (RateLimit, 9, 5, Reason::ScaleUpLimit),
+        ]
+    );
+    assert_eq!(world.reason(), Reason::ScaleUpLimit);
+
+    world.respec(spec(|s| (s.behavior, s.pause.frozen) = (behavior, true)));
+    assert_eq!(world.steps().last(), Some(&(Pause, 5, 3, Reason::Paused)));
+    assert_eq!(world.reason(), Reason::Paused);
+
+    let mut world = World::new(plain(), 3);
+    world.read(0, 99.0);
+    assert_eq!(world.steps().last(), Some(&(Bounds, 99, 10, Reason::TooManyReplicas)));
+    world.obey();
+    world.fail(0);
+    let first = world.steps().first().copied();
+    assert_eq!(first, Some((Observe, 10, 10, Reason::SourceFailing)));
+}
+
+#[test]
+fn every_step_begins_where_the_one_before_ended() {
+    let mut world = World::new(two(), 4);
+    for backlog in [0.0, 9.0, 2.0, 30.0] {
+        world.read(0, backlog);
+        world.fail(1);
+        let steps = world.steps();
+        assert!(steps.windows(2).all(|pair| matches!(pair, [a, b] if a.2 == b.1)), "{steps:?}");
+        assert_eq!(steps.last().map(|step| step.2), Some(world.decision().desired));
+        world.obey();
+    }
+}
+
+// === memory ===
+
+#[test]
+fn a_memory_of_another_version_is_an_error_and_not_a_guess() {
+    let world = World::new(plain(), 3);
+    let mut bytes = world.engine.memory(world.now, KEY).expect("it exists").to_bytes();
+    assert!(Memory::from_bytes(&bytes).is_ok());
+    bytes.push(0);
+    assert_eq!(Memory::from_bytes(&bytes), Err(MemoryError::Malformed));
+    if let Some(version) = bytes.first_mut() {
+        *version = 250;
+    }
+    assert_eq!(Memory::from_bytes(&bytes), Err(MemoryError::Version(250)));
+    assert_eq!(Memory::from_bytes(&[]), Err(MemoryError::Malformed));
+}
+
+#[test]
+fn a_restart_keeps_the_window_and_the_cooldown() {
+    let lasting = || {
+        spec(|s| {
+            s.max_sample_age = seconds(100);
+            s.cooldown = seconds(30);
+            s.behavior = down(|d| d.stabilization_window = seconds(10));
+        })
+    };
+    let mut old = World::new(lasting(), 0);
+    old.settle(8.0);
+    let (mut new, memory) = old.reborn(lasting());
+    new.now = new.now.after(seconds(4));
+    new.engine.restore(new.now, KEY, &memory, seconds(4), false);
+    new.see(8);
+    assert_eq!(new.settle(0.0), 8);
+    new.pass(seconds(10));
+    assert_eq!(new.settle(0.0), 1, "the cooldown still holds the last one");
+    assert_eq!(new.pass(seconds(20)), 0);
+}
+
+#[test]
+fn a_memory_of_a_stop_by_hand_does_not_stop_what_was_started_since() {
+    let mut old = World::new(plain(), 4);
+    old.settle(4.0);
+    old.see(0);
+    assert_eq!(old.reason(), Reason::ManuallyStopped);
+    for complete in [true, false] {
+        for seen_first in [true, false] {
+            let (mut new, memory) = old.reborn(plain());
+            if seen_first {
+                new.see(5);
+            }
+            new.engine.restore(new.now, KEY, &memory, seconds(0), complete);
+            if !seen_first {
+                new.see(5);
+            }
+            assert_eq!(new.settle(5.0), 5, "complete {complete}, seen first {seen_first}");
+        }
+    }
+}
+
+#[test]
+fn a_new_process_without_a_memory_lets_nobody_sleep_before_a_cooldown() {
+    let mut world = World::new(spec(|s| (s.cooldown, s.max_sample_age) = (seconds(60), seconds(100))), 5);
+    assert!(world.settle(0.0) > 0, "it may have been active until a moment ago");
+    assert!(world.pass(seconds(59)) > 0);
+    assert_eq!(world.pass(seconds(1)), 0);
+}
+
+#[test]
+fn one_failed_read_of_a_slow_poll_engages_no_fallback() {
+    let slow = spec(|s| {
+        s.polling_interval = seconds(60);
+        s.max_sample_age = seconds(180);
+        s.fallback.behavior = FallbackBehavior::Static { replicas: 1 };
+    });
+    let mut world = World::new(slow, 0);
+    world.settle(8.0);
+    world.pass(seconds(60));
+    world.fail(0);
+    assert_eq!(world.obey(), 8);
+    assert!(!world.decision().fallback);
+}
+
+#[test]
+fn a_fixed_trigger_without_work_asks_for_nothing() {
+    let mut world = World::new(
+        spec(|s| {
+            s.triggers = vec![trigger(0), trigger(1)];
+            s.triggers.iter_mut().take(1).for_each(|first| first.policy = Policy::Fixed { replicas: 5 });
+        }),
+        0,
+    );
+    world.read(0, 0.0);
+    world.read(1, 2.0);
+    assert_eq!(world.obey(), 2);
+    world.read(0, 1.0);
+    assert_eq!(world.obey(), 5);
+}
+
+#[test]
+fn what_is_not_a_count_is_a_failed_read() {
+    for odd in [f64::NAN, -1.0] {
+        let mut world = World::new(spec(|_| {}), 0);
+        world.settle(8.0);
+        world.read(0, odd);
+        assert_eq!(world.obey(), 8);
+        assert!(world.decision().degraded);
+    }
+}

@@ -1,0 +1,86 @@
+//! The runtime's promises that the engine cannot keep alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::board::Board;
+use tidegate::clock::Clock;
+use tidegate::engine::Role;
+use tidegate::model::*;
+use tidegate::runtime::{Inputs, Outputs, Runtime};
+use tidegate::spec::*;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+fn spec(name: &str) -> Arc<AutoscalerSpec> {
+    let rules = || ScalingRules {
+        stabilization_window: Duration::ZERO,
+        select_policy: SelectPolicy::Max,
+        policies: Vec::new(),
+        tolerance: 0.0,
+    };
+    Arc::new(AutoscalerSpec {
+        id: AutoscalerId::new("ns", name),
+        origin: Origin::Manifest,
+        target: Some(TargetRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: name.into() }),
+        bounds: Bounds { min: 0, max: 10, idle: None },
+        polling_interval: Duration::from_secs(1),
+        max_sample_age: Duration::from_secs(10),
+        cooldown: Duration::ZERO,
+        initial_cooldown: Duration::ZERO,
+        triggers: vec![TriggerSpec {
+            name: "trigger-0".into(),
+            metric_name: "jobs".into(),
+            connection: Arc::new(ConnectionSpec { name: "embedded".into(), server: Server::Memory }),
+            source: Source::Memory { queue: "jobs".into() },
+            policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
+            activation_threshold: 0.0,
+        }],
+        behavior: Behavior::Rules { up: rules(), down: rules() },
+        fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },
+        pause: Pause::default(),
+        force_activation: false,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
+    let clock = Clock::start();
+    let (asks, intake) = mpsc::channel(1);
+    let (polls, mut changes) = mpsc::unbounded_channel();
+    // Room for one, and nobody takes it for a while.
+    let (scales, mut requests) = mpsc::channel(1);
+    let (specs, specs_in) = mpsc::channel(1);
+    let (samples, samples_in) = mpsc::channel(8);
+    let (reports, reports_in) = mpsc::channel(8);
+    let outputs = Outputs {
+        board: Arc::new(Board::new(asks)),
+        polls,
+        scales,
+        role: Box::new(|_: &AutoscalerSpec| Role::Controls),
+    };
+    let inputs = Inputs { specs: specs_in, samples: samples_in, reports: reports_in, intake };
+    let running = tokio::spawn(Runtime::new(clock, outputs).run(inputs, CancellationToken::new()));
+
+    let names = ["a", "b", "c"];
+    specs.send(names.map(spec).to_vec()).await.expect("it runs");
+    let mut keys = Vec::new();
+    for _ in names {
+        let Some(Change::Set(key, _)) = changes.recv().await else { panic!("three are polled") };
+        keys.push(key);
+    }
+    for name in names {
+        let id = AutoscalerId::new("ns", name);
+        reports.send(TargetReport::Current { id, replicas: 0, ready: 0 }).await.expect("it runs");
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let sample = |key| Sample { key, trigger: 0, taken: clock.now(), value: Ok(Observation { backlog: 5.0 }) };
+    samples.send(keys.into_iter().map(sample).collect()).await.expect("it runs");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    for _ in names {
+        let request = tokio::time::timeout(Duration::from_secs(5), requests.recv()).await.expect("lost").expect("open");
+        assert_eq!((request.from, request.to), (0, 5));
+    }
+    running.abort();
+}
