@@ -1009,3 +1009,16 @@ fn what_is_not_a_count_is_a_failed_read() {
         assert!(world.decision().degraded);
     }
 }
+
+#[test]
+fn triggers_that_were_read_together_are_decided_on_together() {
+    let mut world = World::new(spec(|s| s.triggers = vec![trigger(0), trigger(1)]), 0);
+    world.read(0, 8.0);
+    world.read(1, 0.0);
+    assert_eq!(world.obey(), 8);
+    world.pass(seconds(1));
+    // The work moved from one queue to the other: at no moment was there none.
+    world.engine.observe(KEY, 0, world.now, Ok(Observation { backlog: 0.0 }));
+    world.read(1, 8.0);
+    assert_eq!(world.asked(), []);
+}
