@@ -421,6 +421,22 @@ pub struct TriggerReport {
     pub failure: Option<ReadFailure>,
 }
 
+impl TriggerReport {
+    /// Of a trigger that was never read.
+    #[must_use]
+    pub fn pending() -> Self {
+        TriggerReport {
+            health: Health::Pending,
+            value: None,
+            taken: None,
+            active: false,
+            wants: None,
+            reason: Reason::NoSampleYet,
+            failure: None,
+        }
+    }
+}
+
 /// The product of this program. The gRPC answer, the patch, the API, the status page's row and the log line are all
 /// projections of it.
 #[derive(Clone, PartialEq, Debug)]

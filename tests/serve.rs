@@ -183,18 +183,6 @@ fn failed(mut report: TriggerReport) -> TriggerReport {
     report
 }
 
-fn unread() -> TriggerReport {
-    TriggerReport {
-        health: Health::Pending,
-        value: None,
-        taken: None,
-        active: false,
-        wants: None,
-        reason: Reason::NoSampleYet,
-        failure: None,
-    }
-}
-
 fn decision(at: Tick, triggers: Vec<TriggerReport>) -> Decision {
     let mut steps = Steps::default();
     steps.push(Step { stage: Stage::Want, before: 2, after: 7, reason: Reason::AboveTarget });
@@ -303,12 +291,12 @@ async fn yes_needs_one_trusted_trigger_and_no_needs_all() {
     let mut rig = rig().await;
     let cell = rig.add(spec(vec![trigger("a", ten_each()), trigger("b", ten_each())]));
     let now = rig.clock.now();
-    publish(&cell, &decision(now, vec![read(1.0, now), failed(unread())]));
+    publish(&cell, &decision(now, vec![read(1.0, now), failed(TriggerReport::pending())]));
     assert!(rig.active(&named("backlog")).await.unwrap());
     assert_eq!(rig.value(&named("backlog"), "a-backlog").await.unwrap().metric_value, 1);
     assert_eq!(rig.value(&named("backlog"), "b-backlog").await.unwrap_err().code(), Code::Unavailable);
 
-    publish(&cell, &decision(now, vec![read(0.0, now), failed(unread())]));
+    publish(&cell, &decision(now, vec![read(0.0, now), failed(TriggerReport::pending())]));
     let doubt = rig.active(&named("backlog")).await.unwrap_err();
     assert_eq!(doubt.code(), Code::Unavailable);
     assert!(doubt.message().contains("trigger b has never been read"), "{}", doubt.message());

@@ -10,8 +10,7 @@ use super::observe::{self, Chorus, Circumstances, Rule};
 use super::policy::Tolerance;
 use super::{Effect, Role, invariants};
 use crate::model::{
-    Decision, FailureKind, Health, Key, Observation, ReadFailure, Reason, Replicas, Stage, Step, Steps, Tick,
-    TriggerReport,
+    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Stage, Step, Steps, Tick, TriggerReport,
 };
 use crate::spec::{AutoscalerSpec, Behavior, Bounds, Fallback, Pause};
 
@@ -136,15 +135,7 @@ impl Slot {
                 since: before.map_or(now, |rule| rule.since),
                 failing_since: before.and_then(|rule| rule.failing_since),
             });
-            reports.push(known.and_then(|i| old.get(i)).cloned().unwrap_or(TriggerReport {
-                health: Health::Pending,
-                value: None,
-                taken: None,
-                active: false,
-                wants: None,
-                reason: Reason::NoSampleYet,
-                failure: None,
-            }));
+            reports.push(known.and_then(|i| old.get(i)).cloned().unwrap_or_else(TriggerReport::pending));
         }
         self.rules = rules;
         self.decision.triggers = reports;

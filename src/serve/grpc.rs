@@ -66,10 +66,14 @@ where
     IE: Into<Box<dyn StdError + Send + Sync>>,
 {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let descriptors = tonic_reflection::server::Builder::configure;
-    let reflection = descriptors().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET).build_v1()?;
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection = descriptors().build_v1()?;
     // grpcurl and others still ask in the old dialect first.
-    let reflection_alpha = descriptors().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET).build_v1alpha()?;
+    let reflection_alpha = descriptors().build_v1alpha()?;
 
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
