@@ -214,3 +214,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ten_thousand_autoscalers_fit_into_one_file() {
+    let mut text = String::from(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: { name: redis }\n\
+         spec: { redis: { address: \"redis:6379\" } }\n",
+    );
+    for index in 0..10_000 {
+        text += &format!(
+            "---\napiVersion: tidegate.dev/v1alpha1\nkind: QueueAutoscaler\nmetadata: {{ name: a{index} }}\nspec:\n  \
+             scaleTargetRef: {{ name: a{index} }}\n  triggers:\n    - connection: redis\n      \
+             redisList: {{ keys: [q{index}] }}\n      policy: {{ backlogPerReplica: {{ target: 5 }} }}\n"
+        );
+    }
+    let loaded = load(&[SourceText { file: "many.yaml".to_owned(), text }], &[]).unwrap();
+    assert_eq!(loaded.autoscalers.len(), 10_000);
+}

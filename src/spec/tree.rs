@@ -58,8 +58,9 @@ pub(crate) struct SyntaxError {
 const LOOK_AROUND: &str =
     "look for a missing quote, bracket or colon, for tabs, and for indentation, here and in the line before";
 
-/// Nodes of one file after aliases have been expanded: a few kilobytes of aliases can stand for more nodes than there
-/// is memory, and no honest manifest has a hundredth of this.
+/// Nodes of a file after aliases have been expanded, however short it is: a few kilobytes of aliases can stand for more
+/// nodes than there is memory. A longer file may have one for each of its bytes, which is more than it can without
+/// aliases: ten thousand autoscalers in one file are nothing to complain of.
 const MAX_NODES: usize = 200_000;
 
 impl Node {
@@ -132,7 +133,12 @@ fn steps(path: &str) -> Vec<&str> {
 /// Every document of a file, or why it cannot be read. Empty documents are left out.
 pub(crate) fn parse(text: &str) -> Vec<Result<Node, SyntaxError>> {
     let mut documents = Vec::new();
-    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        most: MAX_NODES.max(text.len()),
+    };
     loop {
         match builder.document() {
             Ok(Some(node)) => {
@@ -160,6 +166,8 @@ struct Builder<'a> {
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// How many nodes this file may have.
+    most: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -265,11 +273,11 @@ impl<'a> Builder<'a> {
 
     fn count(&mut self, more: usize, line: u32, column: u32) -> Result<(), SyntaxError> {
         self.nodes = self.nodes.saturating_add(more);
-        if self.nodes > MAX_NODES {
+        if self.nodes > self.most {
             return Err(SyntaxError {
                 line,
                 column,
-                message: format!("more than {MAX_NODES} values in one file"),
+                message: format!("more than {} values in one file", self.most),
                 cure: "write fewer aliases, or split the file",
             });
         }
