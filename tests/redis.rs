@@ -17,11 +17,13 @@ use std::time::{Duration, Instant};
 
 use support::polling::{self, Polling, autoscaler, backlog_of, connection, kind_of, list, redis_server};
 use support::redis::{Certificates, RedisProcess, free_port};
-use tidegate::model::{FailureKind, Key, Sample};
+use tidegate::model::{FailureKind, Key, Sample, Tick};
 use tidegate::poller::BACKOFF_CAP;
 use tidegate::spec::{ConnectionSpec, RedisServer, RedisTls, Secret, SecretRef};
 
 const FAST: Duration = Duration::from_millis(50);
+/// What a busy machine may add to anything.
+const SCHEDULING: Duration = Duration::from_secs(1);
 
 /// A server whose keys are of every type.
 fn every_type() -> RedisProcess {
@@ -263,7 +265,7 @@ fn a_killed_server_is_noticed_and_its_return_too() {
     // Failures come at the trigger's own pace, whatever the backoff does.
     polling.drain();
     let during = polling.collect(Duration::from_secs(1));
-    assert!((16..=24).contains(&during.len()), "{} failures in a second at 50 ms", during.len());
+    assert!((8..=24).contains(&during.len()), "{} failures in a second at 50 ms", during.len());
     assert!(during.iter().all(|sample| sample.value.is_err()));
 
     server.restart();
@@ -271,7 +273,7 @@ fn a_killed_server_is_noticed_and_its_return_too() {
     polling.drain();
     polling.until_backlog(0, 0.0);
     let took = back.elapsed();
-    assert!(took <= BACKOFF_CAP + 2 * FAST, "recovered after {took:?}");
+    assert!(took <= BACKOFF_CAP + 2 * FAST + SCHEDULING, "recovered after {took:?}");
 }
 
 #[test]
@@ -307,7 +309,7 @@ fn a_frozen_server_times_out_and_is_read_again_when_it_goes_on() {
     polling.until_backlog(0, 2.0);
     let took = back.elapsed();
     // A connect that hung through the freeze has its own timeout to run out before the next one.
-    assert!(took <= BACKOFF_CAP + Duration::from_millis(500) + 2 * FAST, "recovered after {took:?}");
+    assert!(took <= BACKOFF_CAP + Duration::from_millis(500) + 2 * FAST + SCHEDULING, "recovered after {took:?}");
 }
 
 #[test]
@@ -354,8 +356,10 @@ fn a_dead_server_does_not_touch_a_healthy_ones_ages() {
         polling.collect(Duration::from_secs(3)).into_iter().filter(|sample| sample.key == Key(2)).collect();
     assert!(samples.iter().all(|sample| sample.value.is_ok()));
     let worst = samples.windows(2).map(|two| two[1].taken.since(two[0].taken)).max().unwrap();
-    assert!(worst < 2 * FAST, "{worst:?} between two samples");
-    assert!(samples.len() >= 57, "{} of 60 samples", samples.len());
+    // A frozen neighbour takes a whole response timeout (1 s) to answer: whoever waited for it would show that much.
+    // (How little it really costs is measured, against the same run without it, in tests/faults.)
+    assert!(worst < Duration::from_millis(500), "{worst:?} between two samples");
+    assert!(samples.len() >= 40, "{} of 60 samples", samples.len());
     frozen.thaw();
 }
 
@@ -398,15 +402,18 @@ fn polling_at_fifty_milliseconds_does_not_drift() {
     polling.set(0, &autoscaler("jobs", FAST, &[(&of(&server), list(&["jobs"]))]));
     polling.batch(polling::PATIENCE).unwrap();
     let taken: Vec<_> = polling.collect(Duration::from_secs(3)).iter().map(|sample| sample.taken).collect();
-    assert!((57..=61).contains(&taken.len()), "{} samples in 3 s", taken.len());
-    // Each lies on the grid of the first but for its own lateness, which does not add up.
-    let mut phases: Vec<Duration> = taken
-        .iter()
-        .map(|tick| Duration::from_nanos((tick.as_nanos() - taken[0].as_nanos() + 25_000_000) % 50_000_000))
-        .collect();
-    phases.sort();
-    let median = phases[phases.len() / 2];
-    assert!(median.abs_diff(Duration::from_millis(25)) < Duration::from_millis(3), "median phase {median:?}");
+    assert!((40..=61).contains(&taken.len()), "{} samples in 3 s", taken.len());
+    // Each lies on the grid of the first but for its own lateness, which does not add up: the last ones are no later
+    // than the first ones. A millisecond of drift a round would make them differ by some forty.
+    let median_phase = |ticks: &[Tick]| {
+        let from_first = |tick: &Tick| (tick.as_nanos() - taken[0].as_nanos() + 25_000_000) % 50_000_000;
+        let mut phases: Vec<Duration> = ticks.iter().map(from_first).map(Duration::from_nanos).collect();
+        phases.sort();
+        phases[phases.len() / 2]
+    };
+    let third = taken.len() / 3;
+    let (first, last) = (median_phase(&taken[..third]), median_phase(&taken[2 * third..]));
+    assert!(first.abs_diff(last) < Duration::from_millis(10), "median phases {first:?} and {last:?}");
 }
 
 #[test]
@@ -421,7 +428,7 @@ fn a_new_autoscaler_is_sampled_at_once_and_a_removed_one_no_more() {
     let asked = polling.clock.now();
     polling.set(1, &autoscaler("later", hourly, &[(&redis, list(&["more"]))]));
     let first = polling.until_backlog(1, 4.0);
-    assert!(first.taken.since(asked) < Duration::from_millis(100), "{:?}", first.taken.since(asked));
+    assert!(first.taken.since(asked) < SCHEDULING, "{:?}", first.taken.since(asked));
 
     // Replaced under the same key: another source, sampled at once as well.
     polling.set(1, &autoscaler("later", FAST, &[(&redis, list(&["more", "more"]))]));
