@@ -19,6 +19,7 @@ mod observe;
 pub mod policy;
 pub mod ratelimit;
 mod slot;
+mod trail;
 pub mod window;
 
 use std::sync::Arc;

@@ -1,16 +1,18 @@
 //! One autoscaler's state, and its evaluation from the first stage to the last.
 
+mod restart;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::activation::{Heard, Wakefulness};
 use super::behavior::{Governor, Verdict};
-use super::memory::Memory;
 use super::observe::{self, Chorus, Circumstances, Rule};
 use super::policy::Tolerance;
+use super::trail::Trail;
 use super::{Effect, Role, invariants};
 use crate::model::{
-    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Stage, Step, Steps, Tick, TriggerReport,
+    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Stage, Steps, Tick, TriggerReport,
 };
 use crate::spec::{AutoscalerSpec, Behavior, Bounds, Fallback, Pause};
 
@@ -388,55 +390,6 @@ impl Slot {
         steps.to(Stage::Pause, paused, reason);
         paused
     }
-
-    // === memory ===
-
-    pub(super) fn memory(&self, now: Tick) -> Memory {
-        Memory {
-            governor: self.governor.memory(now),
-            active: self.wakefulness.active,
-            last_active: self.wakefulness.last_active.map(|last| now.since(last)),
-            hold_for: self.wakefulness.hold_until.since(now),
-            zero_is_ours: self.zero_is_ours,
-            stopped: self.stopped,
-            blind: self.blind,
-            current: self.current,
-            values: self.decision.triggers.iter().map(|t| Some((now.since(t.taken?), t.value?))).collect(),
-        }
-    }
-
-    pub(super) fn restore(&mut self, now: Tick, memory: &Memory, elapsed: Duration, complete: bool) {
-        let then = memory.aged(elapsed);
-        self.governor = Governor::new(&self.spec.behavior);
-        self.governor.restore(now, &then.governor);
-        if complete {
-            // What was seen here is newer.
-            self.current = self.current.or(then.current);
-        }
-        let at_zero = self.current.is_none_or(|current| current == 0);
-        self.zero_is_ours = then.zero_is_ours && at_zero;
-        self.stopped = then.stopped && at_zero;
-        self.blind = then.blind || !complete;
-        self.wakefulness.active = then.active;
-        self.wakefulness.hold_until = now.after(then.hold_for);
-        self.wakefulness.last_active = then.last_active.map(|age| now.before(age));
-        if complete {
-            for (report, value) in self.decision.triggers.iter_mut().zip(&then.values) {
-                if let (None, Some((age, value))) = (report.taken, value) {
-                    report.value = Some(*value);
-                    report.taken = Some(now.before(*age));
-                }
-            }
-        } else {
-            // It may have been active until a moment ago, and it may have scaled in ways that nobody wrote down. Old
-            // values stay unknown: whatever was read since may have been more.
-            self.wakefulness.last_active = Some(now);
-            self.governor.forget_changes(now);
-            if let Some(current) = self.current {
-                self.governor.hold_down(now, current);
-            }
-        }
-    }
 }
 
 fn observed(chorus: &Chorus) -> Reason {
@@ -448,30 +401,5 @@ fn observed(chorus: &Chorus) -> Reason {
         Reason::Fallback
     } else {
         Reason::Fresh
-    }
-}
-
-/// The steps of an evaluation, as they are taken.
-struct Trail {
-    steps: Steps,
-    at: Replicas,
-}
-
-impl Trail {
-    fn new(current: Replicas) -> Self {
-        Trail { steps: Steps::default(), at: current }
-    }
-
-    fn to(&mut self, stage: Stage, after: Replicas, reason: Reason) {
-        self.steps.push(Step { stage, before: self.at, after, reason });
-        self.at = after;
-    }
-
-    /// The reason of the last stage that changed the number; where none did, why it is wanted.
-    fn last_word(&self) -> Reason {
-        let steps = self.steps.as_slice();
-        let changed = steps.iter().rev().find(|step| step.before != step.after);
-        let said = || steps.iter().find(|step| step.stage != Stage::Observe);
-        changed.or_else(said).map_or(Reason::Unchanged, |step| step.reason)
     }
 }

@@ -1,0 +1,57 @@
+//! What an autoscaler's state writes down for another process, and how it takes over what one wrote.
+
+use std::time::Duration;
+
+use super::Slot;
+use crate::engine::behavior::Governor;
+use crate::engine::memory::Memory;
+use crate::model::Tick;
+
+impl Slot {
+    pub(in crate::engine) fn memory(&self, now: Tick) -> Memory {
+        Memory {
+            governor: self.governor.memory(now),
+            active: self.wakefulness.active,
+            last_active: self.wakefulness.last_active.map(|last| now.since(last)),
+            hold_for: self.wakefulness.hold_until.since(now),
+            zero_is_ours: self.zero_is_ours,
+            stopped: self.stopped,
+            blind: self.blind,
+            current: self.current,
+            values: self.decision.triggers.iter().map(|t| Some((now.since(t.taken?), t.value?))).collect(),
+        }
+    }
+
+    pub(in crate::engine) fn restore(&mut self, now: Tick, memory: &Memory, elapsed: Duration, complete: bool) {
+        let then = memory.aged(elapsed);
+        self.governor = Governor::new(&self.spec.behavior);
+        self.governor.restore(now, &then.governor);
+        if complete {
+            // What was seen here is newer.
+            self.current = self.current.or(then.current);
+        }
+        let at_zero = self.current.is_none_or(|current| current == 0);
+        self.zero_is_ours = then.zero_is_ours && at_zero;
+        self.stopped = then.stopped && at_zero;
+        self.blind = then.blind || !complete;
+        self.wakefulness.active = then.active;
+        self.wakefulness.hold_until = now.after(then.hold_for);
+        self.wakefulness.last_active = then.last_active.map(|age| now.before(age));
+        if complete {
+            for (report, value) in self.decision.triggers.iter_mut().zip(&then.values) {
+                if let (None, Some((age, value))) = (report.taken, value) {
+                    report.value = Some(*value);
+                    report.taken = Some(now.before(*age));
+                }
+            }
+        } else {
+            // It may have been active until a moment ago, and it may have scaled in ways that nobody wrote down. Old
+            // values stay unknown: whatever was read since may have been more.
+            self.wakefulness.last_active = Some(now);
+            self.governor.forget_changes(now);
+            if let Some(current) = self.current {
+                self.governor.hold_down(now, current);
+            }
+        }
+    }
+}
