@@ -86,7 +86,7 @@ impl Fleet {
             let phase = (self.round + u64::from(index) * 7) % TOOTH;
             let backlog = (phase * u64::from(index % 11)) as f64;
             let value = Ok(Observation { backlog });
-            let event = Event::Sample { trigger: 0, taken: now, value };
+            let event = Event::Sample { trigger: 0, round: Round(1), taken: now, value };
             self.engine.handle(now, Key(index), event, &mut self.effects);
             // The outside carries out at once, as the in-memory target does.
             while let Some(effect) = self.effects.pop() {

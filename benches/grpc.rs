@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tidegate::board::{Board, Cell, Intake};
 use tidegate::clock::Clock;
-use tidegate::model::{Decision, Health, Reason, Steps, TriggerReport};
+use tidegate::model::{Decision, Health, Reason, Round, Steps, TriggerReport};
 use tidegate::proto::externalscaler::external_scaler_client::ExternalScalerClient;
 use tidegate::proto::externalscaler::external_scaler_server::{ExternalScaler, ExternalScalerServer};
 use tidegate::proto::externalscaler::{
@@ -170,6 +170,7 @@ fn decision(clock: Clock) -> Decision {
     let now = clock.now();
     Decision {
         at: now,
+        round: Some(Round(7)),
         current: 3,
         current_known: false,
         desired: 3,
@@ -184,6 +185,7 @@ fn decision(clock: Clock) -> Decision {
             health: Health::Fresh,
             value: Some(123.0),
             taken: Some(now),
+            round: Some(Round(7)),
             active: true,
             wants: Some(3),
             reason: Reason::AboveTarget,

@@ -115,12 +115,24 @@ pub struct Observation {
     pub backlog: f64,
 }
 
+/// Number of a polling round, unique in one process: what ties the lines of a log together, from the poll to the
+/// decision that was made of it and the answers that were given from that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Round(pub u64);
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// One reading of one trigger of one autoscaler. A failed read is data, not an exception.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sample {
     pub key: Key,
     /// Position of the trigger in the spec.
     pub trigger: u16,
+    pub round: Round,
     /// When the value was true at the latest known moment: the sending of the request that it answers.
     pub taken: Tick,
     pub value: Result<Observation, ReadFailure>,
@@ -412,6 +424,8 @@ pub struct TriggerReport {
     /// Last good value, items, and when it was taken.
     pub value: Option<f64>,
     pub taken: Option<Tick>,
+    /// The round that last said anything of it, value or failure.
+    pub round: Option<Round>,
     /// Above its activation threshold.
     pub active: bool,
     /// Replicas this trigger asks for; `None` when it has nothing trustworthy to say.
@@ -429,6 +443,7 @@ impl TriggerReport {
             health: Health::Pending,
             value: None,
             taken: None,
+            round: None,
             active: false,
             wants: None,
             reason: Reason::NoSampleYet,
@@ -442,6 +457,8 @@ impl TriggerReport {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Decision {
     pub at: Tick,
+    /// The latest round that it knew of.
+    pub round: Option<Round>,
     /// Replicas the decision started from.
     pub current: Replicas,
     /// `false` while nobody has reported the workload's scale: `current` is then the last decision's own wish.

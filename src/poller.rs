@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -47,6 +48,8 @@ pub struct Poller {
     /// Which connections an autoscaler uses, to find them again.
     uses: HashMap<Key, Vec<Arc<ConnectionSpec>>>,
     tasks: JoinSet<()>,
+    /// Rounds begun, by all tasks: they are numbered through.
+    rounds: Arc<AtomicU64>,
 }
 
 /// The near end of a connection's task. Dropping it ends the task.
@@ -60,7 +63,15 @@ impl Poller {
     /// Connections to `Server::Memory` read `memory`.
     #[must_use]
     pub fn new(clock: Clock, samples: mpsc::Sender<Vec<Sample>>, memory: MemoryQueues) -> Self {
-        Poller { clock, samples, memory, connections: HashMap::new(), uses: HashMap::new(), tasks: JoinSet::new() }
+        Poller {
+            clock,
+            samples,
+            memory,
+            connections: HashMap::new(),
+            uses: HashMap::new(),
+            tasks: JoinSet::new(),
+            rounds: Arc::default(),
+        }
     }
 
     /// Runs until `changes` closes or nobody takes samples any more; all tasks have ended then.
@@ -143,6 +154,7 @@ impl Poller {
                     // Two processes must not come back in step either.
                     backoff: Backoff::new((spec, std::process::id())),
                     samples: self.samples.clone(),
+                    rounds: Arc::clone(&self.rounds),
                 };
                 match &spec.server {
                     Server::Redis(server) => {

@@ -138,13 +138,14 @@ impl Runtime {
         let now = self.clock.now();
         self.evaluations.increment(round.len() as u64);
         let mut round = round.into_iter().peekable();
-        while let Some(Sample { key, trigger, taken, value }) = round.next() {
+        while let Some(sample) = round.next() {
             // The triggers of one autoscaler that were read together are decided on together: between them is a
             // state of things that never was.
-            if round.peek().is_some_and(|next| next.key == key) {
-                self.engine.observe(key, trigger, taken, value);
+            if round.peek().is_some_and(|next| next.key == sample.key) {
+                self.engine.observe(sample);
             } else {
-                self.handle(now, key, Event::Sample { trigger, taken, value });
+                let Sample { key, trigger, round, taken, value } = sample;
+                self.handle(now, key, Event::Sample { trigger, round, taken, value });
             }
         }
     }
@@ -373,6 +374,7 @@ fn announce(id: &AutoscalerId, decision: &Decision) {
         current = decision.current_known.then_some(decision.current),
         desired = decision.desired,
         reason,
+        round = decision.round.map(|round| round.0),
         backlog,
         active = decision.active,
         "decided"

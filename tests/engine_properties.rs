@@ -240,7 +240,7 @@ impl World {
                     let value = backlog
                         .map(|b| Observation { backlog: f64::from(b) })
                         .ok_or_else(|| ReadFailure::new(FailureKind::Timeout, "scripted"));
-                    self.tell(Event::Sample { trigger, taken: self.tick(), value });
+                    self.tell(Event::Sample { trigger, round: Round(1), taken: self.tick(), value });
                 }
             }
             Happening::Nothing => self.tell(Event::Evaluate),

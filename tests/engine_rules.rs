@@ -140,12 +140,12 @@ impl World {
     }
 
     fn read_late(&mut self, trigger: u16, backlog: f64, taken: Tick) {
-        self.tell(Event::Sample { trigger, taken, value: Ok(Observation { backlog }) });
+        self.tell(Event::Sample { trigger, round: Round(1), taken, value: Ok(Observation { backlog }) });
     }
 
     fn fail(&mut self, trigger: u16) {
         let value = Err(ReadFailure::new(FailureKind::Timeout, "scripted"));
-        self.tell(Event::Sample { trigger, taken: self.now, value });
+        self.tell(Event::Sample { trigger, round: Round(1), taken: self.now, value });
     }
 
     fn applied(&mut self, from: Replicas, to: Replicas, succeeded: bool) {
@@ -1018,7 +1018,22 @@ fn triggers_that_were_read_together_are_decided_on_together() {
     assert_eq!(world.obey(), 8);
     world.pass(seconds(1));
     // The work moved from one queue to the other: at no moment was there none.
-    world.engine.observe(KEY, 0, world.now, Ok(Observation { backlog: 0.0 }));
+    let value = Ok(Observation { backlog: 0.0 });
+    world.engine.observe(Sample { key: KEY, trigger: 0, round: Round(1), taken: world.now, value });
     world.read(1, 8.0);
     assert_eq!(world.asked(), []);
+}
+
+#[test]
+fn a_decision_names_the_latest_round_and_a_trigger_the_round_that_spoke_of_it() {
+    let mut world = World::new(spec(|s| s.triggers = vec![trigger(0), trigger(1)]), 0);
+    assert_eq!(world.decision().round, None);
+    let value = || Ok(Observation { backlog: 1.0 });
+    world.tell(Event::Sample { trigger: 0, round: Round(41), taken: world.now, value: value() });
+    let failed = Err(ReadFailure::new(FailureKind::Timeout, "no answer"));
+    world.tell(Event::Sample { trigger: 1, round: Round(42), taken: world.now, value: failed });
+    world.tell(Event::Evaluate);
+    let rounds: Vec<_> = world.decision().triggers.iter().map(|report| report.round).collect();
+    assert_eq!(rounds, [Some(Round(41)), Some(Round(42))]);
+    assert_eq!(world.decision().round, Some(Round(42)));
 }

@@ -74,7 +74,8 @@ async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
         reports.send(TargetReport::Current { id, replicas: 0, ready: 0 }).await.expect("it runs");
     }
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let sample = |key| Sample { key, trigger: 0, taken: clock.now(), value: Ok(Observation { backlog: 5.0 }) };
+    let sample =
+        |key| Sample { key, trigger: 0, round: Round(1), taken: clock.now(), value: Ok(Observation { backlog: 5.0 }) };
     samples.send(keys.into_iter().map(sample).collect()).await.expect("it runs");
     tokio::time::sleep(Duration::from_secs(1)).await;
 

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tidegate::board::{Board, Cell, Intake};
 use tidegate::clock::Clock;
 use tidegate::model::{
-    AutoscalerId, Decision, FailureKind, Health, ReadFailure, Reason, Stage, Step, Steps, Tick, TriggerReport,
+    AutoscalerId, Decision, FailureKind, Health, ReadFailure, Reason, Round, Stage, Step, Steps, Tick, TriggerReport,
 };
 use tidegate::proto::externalscaler::external_scaler_client::ExternalScalerClient;
 use tidegate::proto::externalscaler::{GetMetricsRequest, MetricValue, ScaledObjectRef};
@@ -170,6 +170,7 @@ fn read(value: f64, taken: Tick) -> TriggerReport {
         health: Health::Fresh,
         value: Some(value),
         taken: Some(taken),
+        round: Some(Round(7)),
         active: value > 0.0,
         wants: Some(1),
         reason: Reason::AboveTarget,
@@ -188,6 +189,7 @@ fn decision(at: Tick, triggers: Vec<TriggerReport>) -> Decision {
     steps.push(Step { stage: Stage::Want, before: 2, after: 7, reason: Reason::AboveTarget });
     Decision {
         at,
+        round: Some(Round(7)),
         current: 2,
         current_known: true,
         desired: 7,

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use self::memory::{Memory, MemoryError};
 use self::slot::Slot;
-use crate::model::{Decision, Key, Observation, ReadFailure, Reason, Replicas, Tick};
+use crate::model::{Decision, Key, Observation, ReadFailure, Reason, Replicas, Round, Sample, Tick};
 use crate::spec::AutoscalerSpec;
 
 /// Something that happened to one autoscaler.
@@ -38,7 +38,7 @@ pub enum Event {
     /// It is gone.
     Gone,
     /// A trigger was read. A failed read is data.
-    Sample { trigger: u16, taken: Tick, value: Result<Observation, ReadFailure> },
+    Sample { trigger: u16, round: Round, taken: Tick, value: Result<Observation, ReadFailure> },
     /// The workload's scale as seen.
     Current { replicas: Replicas },
     /// A scale effect came to its end.
@@ -98,7 +98,7 @@ impl Engine {
                 *place = None;
                 return Tick::NEVER;
             }
-            Event::Sample { trigger, taken, value } => slot.sampled(trigger, taken, value),
+            Event::Sample { trigger, round, taken, value } => slot.sampled(trigger, round, taken, value),
             Event::Current { replicas } => slot.seen(now, replicas),
             Event::Applied { from, to, succeeded } => slot.applied(now, from, to, succeeded),
             Event::Evaluate | Event::Spec { .. } => {}
@@ -108,9 +108,10 @@ impl Engine {
 
     /// Takes in a sample without deciding anything: one of several that were read together, the last of which goes
     /// through [`Engine::handle`].
-    pub fn observe(&mut self, key: Key, trigger: u16, taken: Tick, value: Result<Observation, ReadFailure>) {
+    pub fn observe(&mut self, sample: Sample) {
+        let Sample { key, trigger, round, taken, value } = sample;
         if let Some(Some(slot)) = self.slots.get_mut(key.index()) {
-            slot.sampled(trigger, taken, value);
+            slot.sampled(trigger, round, taken, value);
         }
     }
 

@@ -12,7 +12,7 @@ use super::policy::Tolerance;
 use super::trail::Trail;
 use super::{Effect, Role, invariants};
 use crate::model::{
-    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Stage, Steps, Tick, TriggerReport,
+    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Round, Stage, Steps, Tick, TriggerReport,
 };
 use crate::spec::{AutoscalerSpec, Behavior, Bounds, Fallback, Pause};
 
@@ -82,6 +82,7 @@ impl Slot {
             governor: Governor::new(&spec.behavior),
             decision: Decision {
                 at: now,
+                round: None,
                 current: spec.bounds.min,
                 current_known: false,
                 desired: spec.bounds.min,
@@ -150,7 +151,7 @@ impl Slot {
 
     // === events ===
 
-    pub(super) fn sampled(&mut self, trigger: u16, taken: Tick, value: Result<Observation, ReadFailure>) {
+    pub(super) fn sampled(&mut self, trigger: u16, round: Round, taken: Tick, value: Result<Observation, ReadFailure>) {
         if taken < self.asking_since {
             return;
         }
@@ -158,6 +159,8 @@ impl Slot {
         let (Some(report), Some(rule)) = (self.decision.triggers.get_mut(index), self.rules.get_mut(index)) else {
             return;
         };
+        report.round = Some(round);
+        self.decision.round = self.decision.round.max(Some(round));
         let value = value.and_then(|observation| match observation.backlog {
             backlog if backlog >= 0.0 => Ok(observation),
             odd => Err(ReadFailure::new(FailureKind::Protocol, format!("a backlog of {odd} is none"))),

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::schedule::Schedule;
-use crate::model::{FailureKind, Key, Observation, ReadFailure, Sample, Tick};
+use crate::model::{FailureKind, Key, Observation, ReadFailure, Round, Sample, Tick};
 use crate::source::{Answers, Backend, Read, ReadId};
 use crate::spec::{AutoscalerSpec, Source};
 
@@ -162,10 +162,10 @@ impl<B: Backend> Plan<B> {
     }
 
     /// Samples of a round that was answered. A trigger of several reads is their sum, or its first failure.
-    pub(super) fn samples(&self, taken: Tick, answers: &Answers) -> Vec<Sample> {
+    pub(super) fn samples(&self, round: Round, taken: Tick, answers: &Answers) -> Vec<Sample> {
         let sample = |output: &Output| {
             let value = self.outcome(output, answers);
-            Sample { key: output.key, trigger: output.trigger, taken, value }
+            Sample { key: output.key, trigger: output.trigger, round, taken, value }
         };
         self.outputs.iter().map(sample).collect()
     }
@@ -194,11 +194,12 @@ impl<B: Backend> Plan<B> {
     }
 
     /// Samples of a round that failed as a whole.
-    pub(super) fn failures(&self, taken: Tick, failure: &ReadFailure) -> Vec<Sample> {
-        self.outputs
-            .iter()
-            .map(|output| Sample { key: output.key, trigger: output.trigger, taken, value: Err(failure.clone()) })
-            .collect()
+    pub(super) fn failures(&self, round: Round, taken: Tick, failure: &ReadFailure) -> Vec<Sample> {
+        let sample = |output: &Output| {
+            let value = Err(failure.clone());
+            Sample { key: output.key, trigger: output.trigger, round, taken, value }
+        };
+        self.outputs.iter().map(sample).collect()
     }
 }
 
@@ -302,7 +303,7 @@ mod tests {
             let mut answers = Answers::default();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(self.backend.fetch(&mut (), &mut plan.batch, &mut answers)).unwrap();
-            let samples = plan.samples(Tick::ZERO, &answers);
+            let samples = plan.samples(Round(1), Tick::ZERO, &answers);
             (answers.len(), samples.into_iter().map(|sample| sample.value.unwrap().backlog).collect())
         }
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use super::meters::Meters;
 use super::plan::{Plan, Subscribers, Subscription};
 use super::schedule::Due;
 use crate::clock::Clock;
-use crate::model::{FailureKind, Key, ReadFailure, Sample, Tick};
+use crate::model::{FailureKind, Key, ReadFailure, Round, Sample, Tick};
 use crate::source::{Answers, Backend};
 
 /// Kinds of round that are kept. There is one for each set of intervals that fall due together: a handful for
@@ -57,6 +58,7 @@ pub(super) struct Task<B: Backend> {
     failing: HashSet<(Key, u16)>,
     due: Vec<usize>,
     samples: mpsc::Sender<Vec<Sample>>,
+    rounds: Arc<AtomicU64>,
     meters: Meters,
 }
 
@@ -84,6 +86,8 @@ pub(super) struct Surroundings {
     pub(super) origin: Tick,
     pub(super) backoff: Backoff,
     pub(super) samples: mpsc::Sender<Vec<Sample>>,
+    /// Rounds begun in this process, by all tasks.
+    pub(super) rounds: Arc<AtomicU64>,
 }
 
 impl<B: Backend> Task<B> {
@@ -105,6 +109,7 @@ impl<B: Backend> Task<B> {
             failing: HashSet::new(),
             due: Vec::new(),
             samples: around.samples,
+            rounds: around.rounds,
         }
     }
 
@@ -225,8 +230,9 @@ impl<B: Backend> Task<B> {
             self.meters.began(lateness, skipped);
         }
 
-        let samples = match self.fetch(&mut plan).await {
-            Ok(taken) => plan.samples(taken, &self.answers),
+        let round = Round(self.rounds.fetch_add(1, Ordering::Relaxed) + 1);
+        let samples = match self.fetch(&mut plan, round).await {
+            Ok(taken) => plan.samples(round, taken, &self.answers),
             Err((taken, failure)) if self.fell_asleep(taken, &failure) => {
                 debug!(connection = %self.name, "idle connection was closed, opening it again");
                 self.state = State::Connecting(Box::pin(self.backend.connect()));
@@ -237,7 +243,8 @@ impl<B: Backend> Task<B> {
                 if matches!(self.state, State::Up(_)) {
                     self.lost(failure.clone());
                 }
-                let samples = plan.failures(taken, &failure);
+                debug!(connection = %self.name, %round, kind = failure.kind.as_str(), "round failed");
+                let samples = plan.failures(round, taken, &failure);
                 self.meters.round_failed();
                 self.meters.failed(&failure, samples.len());
                 samples
@@ -250,7 +257,7 @@ impl<B: Backend> Task<B> {
     }
 
     /// Asks the server, if there is a link to it. The tick is when the request was sent.
-    async fn fetch(&mut self, plan: &mut Plan<B>) -> Result<Tick, (Tick, ReadFailure)> {
+    async fn fetch(&mut self, plan: &mut Plan<B>, round: Round) -> Result<Tick, (Tick, ReadFailure)> {
         let taken = self.clock.now();
         let State::Up(link) = &mut self.state else {
             let failure = self.failure.clone().unwrap_or_else(never_connected);
@@ -260,7 +267,8 @@ impl<B: Backend> Task<B> {
         match self.backend.fetch(link, &mut plan.batch, &mut self.answers).await {
             Ok(()) => {
                 self.answered(taken);
-                self.note_failures(plan);
+                self.note_failures(plan, round);
+                debug!(connection = %self.name, %round, reads = self.answers.len(), "round answered");
                 Ok(taken)
             }
             Err(failure) => Err((taken, failure)),
@@ -285,7 +293,7 @@ impl<B: Backend> Task<B> {
     }
 
     /// Counts reads that failed alone, and logs triggers that begin or cease to fail.
-    fn note_failures(&mut self, plan: &Plan<B>) {
+    fn note_failures(&mut self, plan: &Plan<B>, round: Round) {
         let mut any = false;
         for failure in self.answers.failures() {
             any = true;
@@ -310,6 +318,7 @@ impl<B: Backend> Task<B> {
                     connection = %self.name,
                     autoscaler,
                     trigger,
+                    %round,
                     kind = failure.kind.as_str(),
                     reason = %failure.message,
                     "trigger cannot be read",

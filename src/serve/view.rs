@@ -46,6 +46,8 @@ pub(super) struct Summary {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Verdict {
+    /// The latest polling round that was known; the log's `round`.
+    round: Option<u64>,
     decided_at: String,
     decided_age_seconds: f64,
     /// `null` while nobody has reported the workload's scale.
@@ -121,6 +123,8 @@ enum PolicyView {
 struct ReportView {
     health: &'static str,
     value: Option<f64>,
+    /// The polling round that last spoke of it.
+    round: Option<u64>,
     taken_at: Option<String>,
     age_seconds: Option<f64>,
     active: bool,
@@ -220,6 +224,7 @@ impl Moment {
 
     fn verdict(self, decision: &Decision) -> Verdict {
         Verdict {
+            round: decision.round.map(|round| round.0),
             decided_at: self.written(decision.at),
             decided_age_seconds: self.age(decision.at),
             current: decision.current_known.then_some(decision.current),
@@ -257,6 +262,7 @@ impl Moment {
             report: report.map(|report| ReportView {
                 health: self.health(spec, report).as_str(),
                 value: report.value,
+                round: report.round.map(|round| round.0),
                 taken_at: report.taken.map(|taken| self.written(taken)),
                 age_seconds: report.taken.map(|taken| self.age(taken)),
                 active: report.active,
