@@ -41,6 +41,7 @@
 //! | what KEDA and the HPA would have done | [`engine::keda`], [`engine::hpa`]: the baselines |
 //! | how Redis is read, and what its errors mean | [`source::redis`] |
 //! | what happens when a server dies | `poller/task.rs`, `poller/backoff.rs` |
+//! | what happens when a password or a certificate changes | `poller/renewal.rs`, `source/redis/material.rs` |
 //! | what KEDA is answered | `serve/keda/answer.rs` |
 //! | the name of a metric | [`telemetry::names`] |
 //! | a cluster without a cluster | [`rehearse`] and [`target::memory`] |

@@ -3,7 +3,8 @@
 //! Autoscalers come and go as [`Change`]s; samples leave as batches, one a round. Each distinct `ConnectionSpec` has a
 //! task and a connection of its own, so that a server that is slow, frozen or gone costs nobody else anything. Within
 //! a task, autoscalers share reads (`plan`), rounds (`schedule`) and one connection (`task`); when that breaks, it is
-//! tried again with growing, jittered pauses (`backoff`).
+//! tried again with growing, jittered pauses (`backoff`). When the files of its
+//! secrets change, another connection takes its place (`renewal`).
 //!
 //! The poller wants a single-threaded runtime on a thread of its own, where it costs half of what it would on a
 //! shared one.
@@ -11,6 +12,7 @@
 mod backoff;
 mod meters;
 mod plan;
+mod renewal;
 mod schedule;
 mod task;
 
@@ -28,6 +30,7 @@ use tracing::error;
 pub use self::backoff::BACKOFF_CAP;
 use self::backoff::Backoff;
 use self::plan::{Subscription, reads_of};
+pub use self::renewal::LOOK_EVERY;
 use self::task::{Message, Surroundings, Task};
 use crate::clock::Clock;
 use crate::model::{Key, Sample, Tick};
@@ -50,6 +53,7 @@ pub struct Poller {
     tasks: JoinSet<()>,
     /// Rounds begun, by all tasks: they are numbered through.
     rounds: Arc<AtomicU64>,
+    look_every: Duration,
 }
 
 /// The near end of a connection's task. Dropping it ends the task.
@@ -71,7 +75,15 @@ impl Poller {
             uses: HashMap::new(),
             tasks: JoinSet::new(),
             rounds: Arc::default(),
+            look_every: LOOK_EVERY,
         }
+    }
+
+    /// How often to look for changed secrets and certificates, if not [`LOOK_EVERY`].
+    #[must_use]
+    pub fn looking_every(mut self, interval: Duration) -> Self {
+        self.look_every = interval;
+        self
     }
 
     /// Runs until `changes` closes or nobody takes samples any more; all tasks have ended then.
@@ -147,12 +159,15 @@ impl Poller {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let (messages, inbox) = mpsc::unbounded_channel();
+                let origin = origin(spec);
                 let around = Surroundings {
                     name: Arc::clone(&spec.name),
                     clock: self.clock,
-                    origin: origin(spec),
+                    origin,
+                    spread: origin.since(Tick::ZERO).div_duration_f64(GRID_SPREAD),
                     // Two processes must not come back in step either.
                     backoff: Backoff::new((spec, std::process::id())),
+                    look_every: self.look_every,
                     samples: self.samples.clone(),
                     rounds: Arc::clone(&self.rounds),
                 };

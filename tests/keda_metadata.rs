@@ -8,7 +8,7 @@ use tidegate::spec::grants::Grants;
 use tidegate::spec::keda_metadata::{Ask, ScaledObject, Serve, TriggerAsk, read};
 use tidegate::spec::load::{SourceText, load};
 use tidegate::spec::problem::Problems;
-use tidegate::spec::{AutoscalerSpec, Server};
+use tidegate::spec::{AutoscalerSpec, Server, UserRef};
 
 /// What an operator declared: one Redis of the namespace, one shared, one embedded, and two patterns of addresses.
 fn grants() -> Grants {
@@ -92,7 +92,7 @@ fn registration(spec: &AutoscalerSpec) -> String {
         trigger.connection.name,
         redis.address,
         redis.database,
-        redis.username,
+        redis.username.as_ref().and_then(UserRef::name),
         redis.tls,
         trigger.source,
         trigger.policy,

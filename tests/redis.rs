@@ -215,7 +215,8 @@ fn tls_is_spoken_and_certificates_are_checked() {
     push(&server, "jobs", 3);
 
     let with = |tls| connection(RedisServer { tls, ..redis_server(format!("localhost:{port}")) });
-    let tls = |ca_file, insecure_skip_verify| with(Some(RedisTls { ca_file, insecure_skip_verify }));
+    let tls =
+        |ca_file, insecure_skip_verify| with(Some(RedisTls { ca_file, insecure_skip_verify, ..RedisTls::default() }));
     let polling = Polling::start();
     let jobs = || list(&["jobs"]);
     polling.set(0, &autoscaler("trusted", FAST, &[(&tls(Some(trusted.authority), false), jobs())]));

@@ -8,6 +8,32 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use crate::model::{FailureKind, ReadFailure};
 use crate::telemetry::names;
 
+/// Counted only where there is something to renew: other connections have no such series.
+pub(super) struct RenewalMeters {
+    connection: Arc<str>,
+}
+
+impl RenewalMeters {
+    pub(super) fn new(connection: &Arc<str>) -> Self {
+        RenewalMeters { connection: Arc::clone(connection) }
+    }
+
+    /// Both series, at zero: a rate needs to have seen where it began.
+    pub(super) fn begin(&self) {
+        self.counter(true).increment(0);
+        self.counter(false).increment(0);
+    }
+
+    pub(super) fn renewed(&self, succeeded: bool) {
+        self.counter(succeeded).increment(1);
+    }
+
+    fn counter(&self, succeeded: bool) -> Counter {
+        let outcome = if succeeded { "ok" } else { "error" };
+        counter!(names::CREDENTIAL_RENEWALS, "connection" => Arc::clone(&self.connection), "outcome" => outcome)
+    }
+}
+
 pub(super) struct Meters {
     rounds_ok: Counter,
     rounds_failed: Counter,

@@ -4,6 +4,8 @@
 //! While a connect is on its way or being waited for, that reason is the last one; the very first connect has none
 //! yet, and rounds wait for it (it has a timeout).
 
+mod renewing;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::backoff::Backoff;
 use super::meters::Meters;
 use super::plan::{Plan, Subscribers, Subscription};
+use super::renewal::{self, Renewal};
 use super::schedule::Due;
 use crate::clock::Clock;
 use crate::model::{FailureKind, Key, ReadFailure, Round, Sample, Tick};
@@ -51,6 +54,7 @@ pub(super) struct Task<B: Backend> {
     /// Why the server could not be asked the last time; `None` while it can, and before the first try.
     failure: Option<ReadFailure>,
     backoff: Backoff,
+    renewal: Renewal<B::Link>,
     /// When the server last answered a round; `None` once an idle link has been given its second chance since.
     last_answer: Option<Tick>,
     answers: Answers,
@@ -75,6 +79,7 @@ type Connecting<L> = Pin<Box<dyn Future<Output = Result<L, ReadFailure>> + Send>
 enum Wake<L> {
     Message(Option<Message>),
     Connected(Result<L, ReadFailure>),
+    Renewal(renewal::Due<L>),
     Retry,
     Round,
 }
@@ -85,6 +90,10 @@ pub(super) struct Surroundings {
     pub(super) clock: Clock,
     pub(super) origin: Tick,
     pub(super) backoff: Backoff,
+    /// How often to look for changed secrets and certificates.
+    pub(super) look_every: Duration,
+    /// From 0 to 1, another for each connection: what they all do every so often, they do not do all at once.
+    pub(super) spread: f64,
     pub(super) samples: mpsc::Sender<Vec<Sample>>,
     /// Rounds begun in this process, by all tasks.
     pub(super) rounds: Arc<AtomicU64>,
@@ -95,6 +104,7 @@ impl<B: Backend> Task<B> {
         let connecting: Connecting<B::Link> = Box::pin(backend.connect());
         Task {
             meters: Meters::new(&around.name),
+            renewal: Renewal::new(&around.name, around.look_every, around.spread),
             name: around.name,
             clock: around.clock,
             backend,
@@ -130,6 +140,8 @@ impl<B: Backend> Task<B> {
                     self.meters.connected(false);
                     self.lost(failure);
                 }
+                Wake::Renewal(renewal::Due::Look) => self.renewal.look(&self.backend, self.clock.now()),
+                Wake::Renewal(renewal::Due::Outcome(outcome)) => self.looked(outcome),
                 Wake::Retry => self.state = State::Connecting(Box::pin(self.backend.connect())),
                 Wake::Round => {
                     if self.round().await.is_err() {
@@ -153,6 +165,7 @@ impl<B: Backend> Task<B> {
             message = messages.recv() => Wake::Message(message),
             result = async { match connecting { Some(connecting) => connecting.await, None => std::future::pending().await } } =>
                 Wake::Connected(result),
+            due = self.renewal.due(self.clock) => Wake::Renewal(due),
             () = sleep_until(self.clock, retry) => Wake::Retry,
             () = sleep_until(self.clock, round) => Wake::Round,
         }
@@ -190,6 +203,7 @@ impl<B: Backend> Task<B> {
     fn connected(&mut self, link: B::Link) {
         self.meters.connected(true);
         debug!(connection = %self.name, "connected");
+        self.renewal.watch(B::made_of(&link), self.clock.now());
         self.state = State::Up(link);
         if self.failure.is_some() {
             // Everybody has heard failures for a while: news now, not at the next moment.
@@ -209,6 +223,7 @@ impl<B: Backend> Task<B> {
             );
         }
         self.meters.up(false);
+        self.renewal.stop();
         self.failure = Some(failure);
         self.state = State::Down(self.clock.now().after(wait));
     }
@@ -235,6 +250,7 @@ impl<B: Backend> Task<B> {
             Ok(taken) => plan.samples(round, taken, &self.answers),
             Err((taken, failure)) if self.fell_asleep(taken, &failure) => {
                 debug!(connection = %self.name, "idle connection was closed, opening it again");
+                self.renewal.stop();
                 self.state = State::Connecting(Box::pin(self.backend.connect()));
                 self.eager.extend(plan.keys());
                 return Ok(());
@@ -264,7 +280,11 @@ impl<B: Backend> Task<B> {
             return Err((taken, failure));
         };
         self.answers.clear();
-        match self.backend.fetch(link, &mut plan.batch, &mut self.answers).await {
+        let fetched = match self.renewal.take_previous() {
+            None => self.backend.fetch(link, &mut plan.batch, &mut self.answers).await,
+            Some(previous) => self.fetch_on_trial(previous, plan).await,
+        };
+        match fetched {
             Ok(()) => {
                 self.answered(taken);
                 self.note_failures(plan, round);
@@ -351,7 +371,7 @@ fn never_connected() -> ReadFailure {
     ReadFailure::new(FailureKind::Unreachable, "not connected yet")
 }
 
-async fn sleep_until(clock: Clock, tick: Tick) {
+pub(super) async fn sleep_until(clock: Clock, tick: Tick) {
     if tick == Tick::NEVER {
         std::future::pending::<()>().await;
     } else {

@@ -8,6 +8,7 @@
 pub mod memory;
 pub mod redis;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -56,6 +57,16 @@ pub trait Backend: Send + 'static {
     /// that the poller stays responsive while a server takes its time.
     fn connect(&self) -> impl Future<Output = Result<Self::Link, ReadFailure>> + Send + 'static;
 
+    /// What `link` was made of. `None` where none of it can change under a link, and nobody needs to look.
+    fn made_of(_link: &Self::Link) -> Option<Material> {
+        None
+    }
+
+    /// What a link opened now would be made of. May take as long as a hanging mount takes; borrows nothing.
+    fn look(&self) -> impl Future<Output = Option<Material>> + Send + 'static {
+        std::future::ready(None)
+    }
+
     /// Answers the reads of `batch`, one answer each in the order of [`Backend::prepare`], pushed to `answers` (which
     /// arrives empty); bounded by the connection's own timeout.
     ///
@@ -67,6 +78,24 @@ pub trait Backend: Send + 'static {
         batch: &mut Self::Batch,
         answers: &mut Answers,
     ) -> impl Future<Output = Result<(), ReadFailure>> + Send;
+}
+
+/// What the secrets and certificates of a link were when it was opened, as far as files hold them: enough to tell
+/// whether they are others now, and nothing else. A hash under a key that only this process has, kept in memory only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Material(u64);
+
+impl Material {
+    #[must_use]
+    pub const fn from_hash(hash: u64) -> Self {
+        Material(hash)
+    }
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// The answers to one batch, in its order.

@@ -322,6 +322,9 @@ pub struct RedisConnection {
     /// User of Redis' access control lists. Without it, the default user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// Where the user's name is, instead of username.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username_from: Option<UsernameFrom>,
     /// The password itself. Only for files that nobody else reads; better is passwordFrom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordText>,
@@ -339,6 +342,18 @@ pub struct RedisConnection {
     pub response_timeout: Option<DurationText>,
 }
 
+/// Where a user's name is. Exactly one of the two.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsernameFrom {
+    /// Name of an environment variable of tidegate. Only in manifest files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// Path of a file that tidegate can read; read anew when it changes. Only in manifest files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
 /// Where a password is. Exactly one of the three.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -349,7 +364,7 @@ pub struct PasswordFrom {
     /// Name of an environment variable of tidegate. Only in manifest files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
-    /// Path of a file that tidegate can read. Only in manifest files.
+    /// Path of a file that tidegate can read; read anew when it changes. Only in manifest files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
@@ -369,13 +384,22 @@ pub struct SecretKeyRef {
     pub key: Option<String>,
 }
 
-/// Encryption of a connection.
+/// Encryption of a connection: TLS 1.3 or 1.2. Files are read anew when they change.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
     /// PEM file of the authorities to trust.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
+    /// PEM file of the certificate to show to the server, its intermediates after it. Together with keyFile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<String>,
+    /// PEM file of the private key of certFile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// The name that the server's certificate must have. Default: the host of the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// Do not check the server's certificate at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure_skip_verify: Option<bool>,

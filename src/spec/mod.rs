@@ -207,6 +207,7 @@ pub struct ConnectionSpec {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each Connection, behind an `Arc`; the small one is for tests")]
 pub enum Server {
     Redis(RedisServer),
     /// The embedded queues of `demo` and of tests.
@@ -218,7 +219,7 @@ pub struct RedisServer {
     /// `host:port`.
     pub address: String,
     pub database: u32,
-    pub username: Option<String>,
+    pub username: Option<UserRef>,
     pub password: Option<SecretRef>,
     pub tls: Option<RedisTls>,
     /// Bound on connecting, authenticating included.
@@ -231,10 +232,47 @@ pub struct RedisServer {
 pub struct RedisTls {
     /// PEM file of the authorities to trust; without it, the system's are not consulted and the file is needed.
     pub ca_file: Option<PathBuf>,
+    /// How we show who we are, where the server asks for it.
+    pub client: Option<ClientCertificate>,
+    /// The name that the server's certificate must have (and that it is asked for, SNI); without it, the address' host.
+    pub server_name: Option<String>,
     pub insecure_skip_verify: bool,
 }
 
-/// Where a secret is, not the secret. Resolved by the source at every connect, so that a changed file takes effect.
+/// PEM files: a certificate, its intermediates after it, and its key. One without the other is of no use.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ClientCertificate {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// A user's name, or where it is: users rotate together with their passwords.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum UserRef {
+    Inline(String),
+    Env(String),
+    File(PathBuf),
+}
+
+impl UserRef {
+    /// The name, where it is known without asking anybody.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            UserRef::Inline(name) => Some(name),
+            UserRef::Env(_) | UserRef::File(_) => None,
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for UserRef {
+    fn from(name: T) -> Self {
+        UserRef::Inline(name.into())
+    }
+}
+
+/// Where a secret is, not the secret. Resolved by the source at every connect; a file that changes under a connection
+/// leads to a new one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum SecretRef {
     /// Written in a manifest file.

@@ -11,12 +11,12 @@ use crate::spec::load::Loaded;
 use crate::spec::manifest::{
     self, API_VERSION, BacklogPerReplica, ClusterConnectionBody, ConnectionBody, DurationText, Fixed, GROUP,
     MemoryConnection, MemoryQueue, PasswordFrom, PasswordText, QuantityText, QueueAutoscalerBody, RedisConnection,
-    RedisList, ScaleTargetRef, SecretKeyRef, Tls, Trigger,
+    RedisList, ScaleTargetRef, SecretKeyRef, Tls, Trigger, UsernameFrom,
 };
 use crate::spec::units::format_duration;
 use crate::spec::{
     AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, Policy, RateKind, RedisServer, ScalingRules, SecretRef,
-    SelectPolicy, Server, Source, TriggerSpec,
+    SelectPolicy, Server, Source, TriggerSpec, UserRef,
 };
 
 /// One object in manifest form.
@@ -95,16 +95,27 @@ fn redis_connection(redis: &RedisServer, own_namespace: Option<&str>) -> RedisCo
             from = Some(PasswordFrom { secret_key_ref: Some(reference), ..PasswordFrom::default() });
         }
     }
+    let (mut username, mut username_from) = (None, None);
+    match &redis.username {
+        None => {}
+        Some(UserRef::Inline(name)) => username = Some(name.clone()),
+        Some(UserRef::Env(name)) => username_from = Some(UsernameFrom { env: Some(name.clone()), file: None }),
+        Some(UserRef::File(file)) => username_from = Some(UsernameFrom { env: None, file: Some(path(file)) }),
+    }
     RedisConnection {
         address: Some(redis.address.clone()),
         host: None,
         port: None,
         database: i32::try_from(redis.database).ok(),
-        username: redis.username.clone(),
+        username,
+        username_from,
         password,
         password_from: from,
         tls: redis.tls.as_ref().map(|tls| Tls {
             ca_file: tls.ca_file.as_ref().map(path),
+            cert_file: tls.client.as_ref().map(|client| path(&client.cert_file)),
+            key_file: tls.client.as_ref().map(|client| path(&client.key_file)),
+            server_name: tls.server_name.clone(),
             insecure_skip_verify: Some(tls.insecure_skip_verify),
         }),
         connect_timeout: duration(redis.connect_timeout),

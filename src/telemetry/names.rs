@@ -72,6 +72,8 @@ metrics! {
         "1 while the last round succeeded. Labels: connection.";
     CONNECTS = "tidegate_connection_attempts_total", Counter of Count:
         "Attempts to connect. Labels: connection, outcome (ok, error).";
+    CREDENTIAL_RENEWALS = "tidegate_credential_renewals_total", Counter of Count:
+        "Attempts to open a second link because the files of secrets or certificates changed. Labels: connection, outcome (ok, error).";
 
     // Deciding
     AUTOSCALERS = "tidegate_autoscalers", Gauge of Count:

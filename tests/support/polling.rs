@@ -1,10 +1,11 @@
 //! A poller on a thread of its own, as the program runs it, and specs to give to it.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tidegate::clock::Clock;
 use tidegate::model::{AutoscalerId, FailureKind, Key, Sample};
 use tidegate::poller::Poller;
@@ -24,28 +25,82 @@ pub struct Polling {
     changes: Option<mpsc::UnboundedSender<Change>>,
     batches: Receiver<Vec<Sample>>,
     thread: Option<JoinHandle<()>>,
+    metrics: PrometheusHandle,
+    log: Arc<Log>,
+}
+
+/// What a subscriber writes.
+#[derive(Default)]
+struct Log(Mutex<Vec<u8>>);
+
+impl std::io::Write for &Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Polling {
     pub fn start() -> Self {
+        Polling::start_with(|poller| poller)
+    }
+
+    /// With a poller that was told more than the usual.
+    pub fn start_with(told: impl FnOnce(Poller) -> Poller) -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let log: Arc<Log> = Arc::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(Arc::clone(&log))
+            .finish();
         let clock = Clock::start();
         let memory = MemoryQueues::new();
         let (changes, inbox) = mpsc::unbounded_channel();
         let (samples, mut outbox) = mpsc::channel(64);
         let (forward, batches) = std::sync::mpsc::channel();
-        let poller = Poller::new(clock, samples, memory.clone());
+        let poller = told(Poller::new(clock, samples, memory.clone()));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
+            let work = async {
                 let forwarding = async {
                     while let Some(batch) = outbox.recv().await {
                         let _ = forward.send(batch);
                     }
                 };
                 tokio::join!(poller.run(inbox), forwarding);
+            };
+            metrics::with_local_recorder(&recorder, || {
+                tracing::subscriber::with_default(subscriber, || runtime.block_on(work));
             });
         });
-        Polling { clock, memory, changes: Some(changes), batches, thread: Some(thread) }
+        Polling { clock, memory, changes: Some(changes), batches, thread: Some(thread), metrics, log }
+    }
+
+    /// The sum of all series whose name and labels contain each of `words`; the first word is the metric's whole name.
+    pub fn metric(&self, words: &[&str]) -> f64 {
+        let (name, labels) = words.split_first().unwrap();
+        let text = self.metrics.render();
+        let series = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// All metrics, as they are scraped.
+    pub fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// What the poller's thread has logged, down to `TRACE`.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.0.lock().unwrap()).into_owned()
     }
 
     pub fn set(&self, key: u32, spec: &Arc<AutoscalerSpec>) {

@@ -118,6 +118,24 @@ impl Tidegate {
         self.child.id()
     }
 
+    /// Resident memory, MiB.
+    pub fn rss_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+        kib.map_or_else(|| panic!("no VmRSS in:\n{status}"), |kib: f64| kib / 1024.0)
+    }
+
+    /// CPU time it has used, seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // Behind the name, which may hold anything: state is the third field, utime and stime the 14th and 15th, in
+        // hundredths (`USER_HZ` is 100 on every Linux).
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+    }
+
     /// Where the manifests are.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -58,7 +58,10 @@ fn io_error(error: &RedisError) -> Option<&io::Error> {
     source.downcast_ref().or_else(|| source.downcast_ref::<Shared>()?.downcast_ref())
 }
 
-fn io_failure(address: &str, error: &io::Error) -> ReadFailure {
+pub(super) fn io_failure(address: &str, error: &io::Error) -> ReadFailure {
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return tls_failure(address, tls);
+    }
     let text = error.to_string();
     let (kind, sentence) = match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => (
@@ -82,10 +85,6 @@ fn io_failure(address: &str, error: &io::Error) -> ReadFailure {
                 "{address} closed the connection: stopped, at its limit of clients, or it wants `tls` (or wants none)"
             ),
         ),
-        io::ErrorKind::InvalidData if text.contains("ertificate") || text.contains("BadSignature") => (
-            FailureKind::Configuration,
-            format!("{address}: the server's certificate is not trusted ({}); check `tls.caFile`", clipped(&text)),
-        ),
         _ if text.contains("lookup") => (
             FailureKind::Unreachable,
             format!("{address}: unknown host ({}); check its spelling and its namespace", clipped(&text)),
@@ -93,6 +92,50 @@ fn io_failure(address: &str, error: &io::Error) -> ReadFailure {
         _ => (FailureKind::Unreachable, format!("{address} cannot be reached: {}", clipped(&text))),
     };
     failure(kind, sentence)
+}
+
+/// Why the two of us did not agree on an encrypted connection.
+fn tls_failure(address: &str, error: &rustls::Error) -> ReadFailure {
+    use rustls::{AlertDescription as Alert, CertificateError, Error};
+    let text = error.to_string();
+    let detail = clipped(&text);
+    failure(
+        FailureKind::Configuration,
+        match error {
+            Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => {
+                format!("{address}: the server's certificate is for another name ({detail}); check `tls.serverName`")
+            }
+            Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+                format!("{address}: the server's certificate has expired ({detail}); renew it there")
+            }
+            Error::InvalidCertificate(_) => {
+                format!("{address}: the server's certificate is not trusted ({detail}); check `tls.caFile`")
+            }
+            Error::AlertReceived(
+                Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied,
+            ) => format!(
+                "{address} does not accept our certificate, or wants one ({detail}); check `tls.certFile`, `tls.keyFile`"
+            ),
+            Error::AlertReceived(Alert::ProtocolVersion | Alert::InsufficientSecurity | Alert::HandshakeFailure)
+            | Error::PeerIncompatible(_) => format!(
+                "{address} offers no TLS that we accept ({detail}): TLS 1.2 with ECDHE and AEAD, or TLS 1.3; check \
+                 `tls-protocols` and `tls-ciphers` there"
+            ),
+            Error::InvalidMessage(_) => {
+                format!("{address} answered something that is not TLS ({detail}); take `tls` out, or check the port")
+            }
+            _ => format!("{address}: no encrypted connection could be agreed on: {detail}"),
+        },
+    )
 }
 
 /// What an error reply means for the server as a whole.

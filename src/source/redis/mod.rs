@@ -4,13 +4,15 @@
 //! chunks of [`CHUNK`], all on their way at once; replies are taken one by one, so that a key which cannot be counted
 //! fails alone. No script and no command that costs more than O(1): a queue's own traffic never waits for us.
 //!
-//! The parts: `connect` opens and logs in, `length` knows which command counts a key, `classify` puts refusals into
-//! words. A faster hot path (own socket, replies parsed in place) would replace [`RedisBackend::ask`] and nothing
-//! else: [`Answers`] has no type of the library's in it.
+//! The parts: `material` reads secrets and certificates, `tls` encrypts, `connect` opens and logs in, `length` knows
+//! which command counts a key, `classify` puts refusals into words. A faster hot path (own socket, replies parsed in
+//! place) would replace [`RedisBackend::ask`] and nothing else: [`Answers`] has no type of the library's in it.
 
 mod classify;
 mod connect;
 mod length;
+mod material;
+mod tls;
 
 use std::future::Future;
 
@@ -21,7 +23,7 @@ use redis::{Pipeline, Value};
 use self::connect::Connector;
 pub use self::connect::Link;
 use self::length::{Slot, Verdict};
-use super::{Answers, Backend, Read, ReadId};
+use super::{Answers, Backend, Material, Read, ReadId};
 use crate::model::ReadFailure;
 use crate::spec::RedisServer;
 
@@ -193,6 +195,14 @@ impl Backend for RedisBackend {
 
     fn connect(&self) -> impl Future<Output = Result<Link, ReadFailure>> + Send + 'static {
         self.connector.clone().connect()
+    }
+
+    fn made_of(link: &Link) -> Option<Material> {
+        link.material()
+    }
+
+    fn look(&self) -> impl Future<Output = Option<Material>> + Send + 'static {
+        self.connector.reader().clone().look()
     }
 
     async fn fetch(&mut self, link: &mut Link, batch: &mut Batch, answers: &mut Answers) -> Result<(), ReadFailure> {

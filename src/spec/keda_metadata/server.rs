@@ -11,7 +11,7 @@ use super::keys::{self, Found, Keys, path};
 use crate::spec::address;
 use crate::spec::grants::{Grants, Lookup, with_database};
 use crate::spec::problem::Problem;
-use crate::spec::{ConnectionSpec, RedisServer, RedisTls, Server};
+use crate::spec::{ConnectionSpec, RedisServer, RedisTls, Server, UserRef};
 
 /// Timeouts of a server that only an allow list knows; a Connection's default.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(super) fn connection(
             "declare a Connection for it with tls: { caFile: ... }",
         );
     }
-    let tls = tls.then_some(RedisTls { ca_file: None, insecure_skip_verify: unsafe_ssl });
+    let tls = tls.then_some(RedisTls { insecure_skip_verify: unsafe_ssl, ..RedisTls::default() });
     Some(bare_connection(address, number, keys.text("username").map(str::to_owned), tls))
 }
 
@@ -71,7 +71,7 @@ fn bare_connection(
         server: Server::Redis(RedisServer {
             address,
             database,
-            username,
+            username: username.map(UserRef::Inline),
             password: None,
             tls,
             connect_timeout: TIMEOUT,
@@ -201,7 +201,8 @@ pub(super) fn warnings(
         ));
     }
     let Some(ConnectionSpec { name, server: Server::Redis(redis) }) = connection else { return warnings };
-    if let Some(found) = keys.find(&["username"]).filter(|found| redis.username.as_deref() != Some(found.value)) {
+    let declared = redis.username.as_ref().and_then(UserRef::name);
+    if let Some(found) = keys.find(&["username"]).filter(|found| declared != Some(found.value)) {
         let cure = "take it out, or write it into the Connection";
         let message = format!("ignored: Connection `{name}` says who logs in");
         warnings.push(Problem::new(path(found.key), message, cure));

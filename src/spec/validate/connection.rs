@@ -8,10 +8,10 @@ use super::values;
 use crate::spec::address;
 use crate::spec::manifest::{
     ClusterConnectionBody, ConnectionBody, DurationText, MemoryConnection, PasswordFrom, RedisConnection, SecretKeyRef,
-    Tls,
+    Tls, UsernameFrom,
 };
 use crate::spec::report::Report;
-use crate::spec::{ConnectionSpec, RedisServer, RedisTls, Secret, SecretRef, Server};
+use crate::spec::{ClientCertificate, ConnectionSpec, RedisServer, RedisTls, Secret, SecretRef, Server, UserRef};
 
 const DEFAULT_PORT: u16 = 6379;
 /// Two round trips in a healthy cluster take milliseconds; a second is an outage.
@@ -76,13 +76,10 @@ fn redis_server(namespace: Option<&str>, redis: &RedisConnection, report: &mut R
     let timeout = |written: &Option<DurationText>, name: &str, report: &mut Report<'_>| {
         values::duration(written.as_ref(), &format!("spec.redis.{name}"), TIMEOUTS, DEFAULT_TIMEOUT, report)
     };
-    if redis.username.as_deref().is_some_and(|name| name.trim().is_empty()) {
-        report.problem("spec.redis.username", "empty", "write the user's name, or take the line out");
-    }
     RedisServer {
         address: server_address(redis, report),
         database: redis.database.and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
-        username: redis.username.clone(),
+        username: username(redis, report),
         password: password(namespace, redis, report),
         tls: redis.tls.as_ref().map(|written| tls(written, report)),
         connect_timeout: timeout(&redis.connect_timeout, "connectTimeout", report),
@@ -141,6 +138,40 @@ fn host_complaint(host: &str) -> (String, String) {
             (message, "write a name or an IP address, such as redis-service".to_owned())
         }
     }
+}
+
+fn username(redis: &RedisConnection, report: &mut Report<'_>) -> Option<UserRef> {
+    const USERNAME: &str = "spec.redis.username";
+    match (&redis.username, &redis.username_from) {
+        (Some(_), Some(_)) => {
+            report.problem(USERNAME, "both username and usernameFrom are written", "keep one of the two");
+            None
+        }
+        (Some(name), None) => {
+            if name.trim().is_empty() {
+                report.problem(USERNAME, "empty", "write the user's name, or take the line out");
+            }
+            Some(UserRef::Inline(name.clone()))
+        }
+        (None, Some(from)) => username_from(from, report),
+        (None, None) => None,
+    }
+}
+
+fn username_from(from: &UsernameFrom, report: &mut Report<'_>) -> Option<UserRef> {
+    const PATH: &str = "spec.redis.usernameFrom";
+    report.exactly_one(
+        PATH,
+        "place of the user's name",
+        &[("env", from.env.is_some()), ("file", from.file.is_some())],
+        "file: /run/secrets/redis-username",
+    );
+    if let Some(env) = &from.env {
+        return Some(UserRef::Env(values::text(Some(env), &format!("{PATH}.env"), "env: REDIS_USERNAME", report)));
+    }
+    let file = from.file.as_ref()?;
+    let file = values::text(Some(file), &format!("{PATH}.file"), "file: /run/secrets/redis-username", report);
+    Some(UserRef::File(PathBuf::from(file)))
 }
 
 fn password(namespace: Option<&str>, redis: &RedisConnection, report: &mut Report<'_>) -> Option<SecretRef> {
@@ -227,5 +258,43 @@ fn tls(written: &Tls, report: &mut Report<'_>) -> RedisTls {
             "write caFile instead",
         );
     }
-    RedisTls { ca_file: written.ca_file.as_ref().map(PathBuf::from), insecure_skip_verify }
+    RedisTls {
+        ca_file: written.ca_file.as_ref().map(PathBuf::from),
+        client: client_certificate(written, report),
+        server_name: server_name(written, insecure_skip_verify, report),
+        insecure_skip_verify,
+    }
+}
+
+fn client_certificate(written: &Tls, report: &mut Report<'_>) -> Option<ClientCertificate> {
+    const CERTIFICATE: (&str, &str) = ("spec.redis.tls.certFile", "certFile: /etc/redis-tls/tls.crt");
+    const KEY: (&str, &str) = ("spec.redis.tls.keyFile", "keyFile: /etc/redis-tls/tls.key");
+    let mut file = |written: &Option<String>, (path, example): (&str, &str), other: &str| match written {
+        Some(file) => PathBuf::from(values::text(Some(file), path, example, report)),
+        None => {
+            let message = format!("missing: {other} is written, and a certificate goes with its key");
+            report.problem(path, message, format!("e.g. {example}, or take {other} out"));
+            PathBuf::new()
+        }
+    };
+    if written.cert_file.is_none() && written.key_file.is_none() {
+        return None;
+    }
+    Some(ClientCertificate {
+        cert_file: file(&written.cert_file, CERTIFICATE, "keyFile"),
+        key_file: file(&written.key_file, KEY, "certFile"),
+    })
+}
+
+fn server_name(written: &Tls, insecure_skip_verify: bool, report: &mut Report<'_>) -> Option<String> {
+    const PATH: &str = "spec.redis.tls.serverName";
+    let name = written.server_name.as_ref()?;
+    if address::split(&address::join(name, DEFAULT_PORT)).is_none() {
+        // Not repeated: where a whole URL was pasted, its password would be.
+        let message = if name.is_empty() { "empty" } else { "not a name of a host" };
+        report.problem(PATH, message, "write what stands in the server's certificate, such as redis.example.com");
+    } else if insecure_skip_verify {
+        report.warn(PATH, "nobody compares it: insecureSkipVerify is written", "take insecureSkipVerify out");
+    }
+    Some(name.clone())
 }
