@@ -26,6 +26,7 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use support::redis::RedisProcess;
@@ -53,7 +54,7 @@ const KEDA_CONNECTIONS: f64 = 1_010.0;
 /// From the first POST to all ready, seconds.
 const KEDA_START: f64 = 457.5;
 
-fn main() {
+fn main() -> ExitCode {
     // `cargo bench` says `--bench`; whoever runs us without it (`cargo test --all-targets`) wants to see that it works.
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     let quick = given("--quick") || !given("--bench");
@@ -154,8 +155,9 @@ fn main() {
     );
     if !quick && (rss > GOAL_RSS || first_round > GOAL_FIRST_ROUND || reload > GOAL_RELOAD) {
         println!("\na goal was missed");
-        std::process::exit(1);
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
 /// One step a second, counted from the start, however long each takes.

@@ -30,13 +30,15 @@ use crate::runtime::{Inputs, Outputs, Runtime};
 use crate::serve::http::HttpState;
 use crate::serve::keda::{KedaScaler, Parts};
 use crate::serve::ready::Readiness;
-use crate::serve::{grpc, http};
+use crate::serve::{grpc, http, log_level};
 use crate::source::memory::MemoryQueues;
 use crate::spec::keda_metadata::Serve;
 use crate::spec::load::Loaded;
 use crate::spec::{AutoscalerSpec, Change};
 use crate::target::actuator::{self, Actuator};
 use crate::target::memory::MemoryTarget;
+use crate::telemetry::logs::LogFilter;
+use crate::telemetry::names::Detail;
 use crate::telemetry::prometheus::Prometheus;
 
 /// Rounds that may wait for the engine. It takes one in well under the time in which the next arrives; more would
@@ -59,6 +61,9 @@ pub struct Config {
     pub rehearsal: Option<Rehearsal>,
     /// What `memory` sources read.
     pub queues: MemoryQueues,
+    pub metrics_detail: Detail,
+    /// What is logged, for whoever may change it.
+    pub logs: LogFilter,
 }
 
 /// Workloads that exist only in this process, instead of a cluster's.
@@ -96,6 +101,8 @@ pub struct Bound {
     intake: mpsc::Receiver<Intake>,
     reports: (mpsc::Sender<TargetReport>, mpsc::Receiver<TargetReport>),
     metrics: Prometheus,
+    metrics_detail: Detail,
+    logs: LogFilter,
 }
 
 impl Bound {
@@ -104,7 +111,7 @@ impl Bound {
     /// # Errors
     /// An address is taken or not ours, or a recorder is installed already.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let Config { grpc_address, http_address, loaded, rehearsal, queues } = config;
+        let Config { grpc_address, http_address, loaded, rehearsal, queues, metrics_detail, logs } = config;
         let clock = Clock::start();
         let metrics = Prometheus::install()?;
         let bind = async |address: SocketAddr, flag: &str| {
@@ -120,7 +127,20 @@ impl Bound {
             (rehearsal, Arc::new(target))
         });
         let board = Arc::new(Board::new(asks));
-        Ok(Bound { clock, grpc, http, loaded, rehearsal, board, queues, intake, reports, metrics })
+        Ok(Bound {
+            clock,
+            grpc,
+            http,
+            loaded,
+            rehearsal,
+            board,
+            queues,
+            intake,
+            reports,
+            metrics,
+            metrics_detail,
+            logs,
+        })
     }
 
     /// Where gRPC and HTTP really listen (port 0 chooses one).
@@ -153,7 +173,8 @@ impl Bound {
     /// A part ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (grpc_address, http_address) = self.addresses()?;
-        let Bound { clock, grpc, http, loaded, rehearsal, board, queues, intake, reports, metrics } = self;
+        let Bound { clock, grpc, http, loaded, rehearsal, board, queues, intake, reports, .. } = self;
+        let Bound { metrics, metrics_detail, logs, .. } = self;
         let Loaded { autoscalers, grants, .. } = loaded;
         let readiness = Arc::new(Readiness::new());
         // Serving goes on until streams have been told; deciding ends last.
@@ -193,8 +214,9 @@ impl Bound {
             readiness: Arc::clone(&readiness),
             clock,
             metrics: Some(metrics.clone()),
-            per_autoscaler_metrics: true,
+            metrics_detail,
         });
+        router = router.merge(log_level::router(logs, clock));
 
         // === the workloads, in a rehearsal ===
         if let Some((rehearsal, target)) = rehearsal {

@@ -33,7 +33,8 @@ pub enum Intake {
 pub struct Cell {
     pub id: AutoscalerId,
     latest: ArcSwap<Published>,
-    history: Mutex<VecDeque<Arc<Published>>>,
+    /// Without their triggers, which would be as much again.
+    history: Mutex<VecDeque<Decision>>,
     activity: watch::Sender<Activity>,
     spec: watch::Sender<Arc<AutoscalerSpec>>,
     /// When a KEDA call last named it; a registration that nobody asks for ends.
@@ -135,9 +136,9 @@ impl Cell {
         read(&self.latest.load())
     }
 
-    /// The last decisions that differed from the one before, oldest first.
+    /// The last decisions that differed from the one before, oldest first, without what each trigger said.
     #[must_use]
-    pub fn history(&self) -> Vec<Arc<Published>> {
+    pub fn history(&self) -> Vec<Decision> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
@@ -193,7 +194,7 @@ impl Cell {
             if history.len() == HISTORY {
                 history.pop_front();
             }
-            history.push_back(Arc::clone(&next));
+            history.push_back(Decision { triggers: Vec::new(), ..*decision });
         }
         *spare = Some(self.latest.swap(next));
 

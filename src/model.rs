@@ -310,6 +310,38 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// In the order of their declaration; whoever adds one adds it here.
+    pub const ALL: [Reason; 28] = [
+        Reason::Unchanged,
+        Reason::NoSampleYet,
+        Reason::Fresh,
+        Reason::SourceFailing,
+        Reason::Fallback,
+        Reason::AboveTarget,
+        Reason::BelowTarget,
+        Reason::WithinTolerance,
+        Reason::Fixed,
+        Reason::Active,
+        Reason::Cooldown,
+        Reason::InitialCooldown,
+        Reason::Idle,
+        Reason::Waking,
+        Reason::ScaleUpStabilized,
+        Reason::ScaleDownStabilized,
+        Reason::ScaleUpLimit,
+        Reason::ScaleDownLimit,
+        Reason::TooFewReplicas,
+        Reason::TooManyReplicas,
+        Reason::DesiredWithinRange,
+        Reason::OutOfBounds,
+        Reason::MemoryLost,
+        Reason::Paused,
+        Reason::PausedReplicas,
+        Reason::PausedScaleIn,
+        Reason::PausedScaleOut,
+        Reason::ManuallyStopped,
+    ];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::engine::{Effect, Engine, Event, Role};
 use crate::model::{AutoscalerId, Decision, Health, Key, Sample, ScaleRequest, TargetReport, Tick};
 use crate::spec::{AutoscalerSpec, Change, Origin};
+use crate::telemetry::flood::Flood;
 use crate::telemetry::names;
 
 /// How often deadlines are looked at. A cooldown that ends this much late is nobody's loss; looking at ten thousand
@@ -68,6 +69,8 @@ pub struct Runtime {
     /// Requests that found no room: the latest of each workload, tried again at the next sweep.
     unsent: BTreeMap<Key, ScaleRequest>,
     evaluations: metrics::Counter,
+    /// Lines that KEDA calls cause.
+    flood: Flood,
 }
 
 struct Entry {
@@ -91,6 +94,7 @@ impl Runtime {
             effects: Vec::new(),
             unsent: BTreeMap::new(),
             evaluations: metrics::counter!(names::EVALUATIONS),
+            flood: Flood::new(names::FLOOD_REGISTRATIONS),
         }
     }
 
@@ -182,7 +186,9 @@ impl Runtime {
                 Some((cell, Origin::KedaMetadata)) if cell.peek(|published| published.spec == spec) => cell,
                 Some(_) => self.set(now, spec),
                 None => {
-                    tracing::info!(autoscaler = %spec.id, "registered by a KEDA call");
+                    if let Some(left_out) = self.flood.admit(now) {
+                        tracing::info!(autoscaler = %spec.id, left_out, "registered by a KEDA call");
+                    }
                     let cell = self.set(now, spec);
                     new.push(Arc::clone(&cell));
                     cell
@@ -244,7 +250,9 @@ impl Runtime {
             .map(|entry| entry.cell.id.clone())
             .collect();
         for id in &expired {
-            tracing::info!(autoscaler = %id, "registration expired: no KEDA call named it for a while");
+            if let Some(left_out) = self.flood.admit(now) {
+                tracing::info!(autoscaler = %id, left_out, "registration expired: no KEDA call named it for a while");
+            }
         }
         self.remove(now, &expired);
         self.count();

@@ -538,7 +538,8 @@ async fn reflection_lists_the_service() {
 
 async fn get_page(address: std::net::SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: tidegate\r\nconnection: close\r\n\r\n");
+    // 1.0, which has no chunks: the body is what there is until the end.
+    let request = format!("GET {path} HTTP/1.0\r\nhost: tidegate\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -555,7 +556,7 @@ async fn http_tells_probes_scrapers_and_people() {
         readiness: Arc::clone(&readiness),
         clock: rig.clock,
         metrics: None,
-        per_autoscaler_metrics: true,
+        metrics_detail: tidegate::telemetry::names::Detail::Autoscaler,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

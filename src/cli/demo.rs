@@ -24,6 +24,8 @@ use crate::rehearse::load::{Bursts, Queue, Workers};
 use crate::source::memory::MemoryQueues;
 use crate::spec::load::{SourceText, load};
 use crate::target::memory::MemoryTarget;
+use crate::telemetry::logs::LogFilter;
+use crate::telemetry::names::Detail;
 
 /// The manifests of the demo: what a user would write.
 const MANIFESTS: &str = include_str!("demo.yaml");
@@ -60,11 +62,11 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     // What happens is told on standard output; the log only speaks when something is wrong.
     let quiet = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into());
-    run::start_logging(&LogArgs { log_format: LogFormat::Human, log: Some(quiet) })?;
-    run::serving(show(args))
+    let logs = run::start_logging(&LogArgs { log_format: LogFormat::Human, log: Some(quiet) })?;
+    run::serving(show(args, logs))
 }
 
-async fn show(args: &DemoArgs) -> anyhow::Result<()> {
+async fn show(args: &DemoArgs, logs: LogFilter) -> anyhow::Result<()> {
     let text = SourceText { file: "demo.yaml".into(), text: MANIFESTS.into() };
     let loaded = match load(&[text], &[]) {
         Ok(loaded) => loaded,
@@ -83,6 +85,8 @@ async fn show(args: &DemoArgs) -> anyhow::Result<()> {
             keda: run::keda_at_its_defaults(true),
         }),
         queues: queues.clone(),
+        metrics_detail: Detail::default(),
+        logs,
     };
     let bound = Bound::bind(config).await?;
     let workloads = bound.workloads().context("a demo is a rehearsal")?;
@@ -214,8 +218,7 @@ fn backlog(board: &Board, id: &AutoscalerId) -> f64 {
 /// The decision that asked for this step, in its own words; `None` where it was not ours.
 fn explain(board: &Board, id: &AutoscalerId, from: Replicas, to: Replicas) -> Option<String> {
     let history = board.get(id)?.history();
-    let decisions = history.iter().rev().filter_map(|published| published.decision.as_ref());
     let asked = |decision: &&Decision| decision.current == from && decision.desired == to;
-    let decision = decisions.filter(|_| &*id.name != KEDA).find(asked)?;
+    let decision = history.iter().rev().filter(|_| &*id.name != KEDA).find(asked)?;
     Some(decision.reason.as_str().to_owned())
 }

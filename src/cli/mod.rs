@@ -5,6 +5,7 @@
 pub mod check;
 pub mod demo;
 pub mod files;
+pub mod metrics;
 pub mod run;
 
 use std::process::ExitCode;
@@ -45,6 +46,11 @@ Examples:
   tidegate check -f manifests/ -o json               the same for scripts; exit code 1 if anything is wrong
   kustomize build overlays/prod | tidegate check -f -";
 
+const METRICS_EXAMPLES: &str = "\
+Examples:
+  tidegate metrics                                 the reference, as Markdown
+  tidegate metrics -o json | jq -r '.[].name'      the same for scripts";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Poll, decide and serve until told to stop (SIGTERM or Ctrl-C; a second one ends at once).
@@ -56,6 +62,9 @@ pub enum Command {
     /// Read manifests: print every problem, or what was understood of them.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(check::CheckArgs),
+    /// Every metric of /metrics: its labels and their values, what it says, and what for.
+    #[command(after_help = METRICS_EXAMPLES)]
+    Metrics(metrics::MetricsArgs),
 }
 
 impl Cli {
@@ -68,6 +77,7 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::Demo(args) => demo::run(&args),
             Command::Check(args) => Ok(check::run(args)),
+            Command::Metrics(args) => metrics::run(&args),
         }
     }
 }

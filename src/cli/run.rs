@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,8 @@ use crate::source::memory::MemoryQueues;
 use crate::spec::keda_metadata::Serve;
 use crate::spec::load::{Loaded, load};
 use crate::spec::units::parse_duration;
-use crate::telemetry::logs;
+use crate::telemetry::logs::{self, LogFilter};
+use crate::telemetry::names::Detail;
 
 /// Poll, decide and serve until told to stop (SIGTERM or Ctrl-C; a second one ends at once).
 ///
@@ -39,6 +41,11 @@ pub struct RunArgs {
     /// Addresses that KEDA's metadata may name without a Connection: host:port, where * stands for anything.
     #[arg(long = "allow-address", value_name = "HOST:PORT", env = "TIDEGATE_ALLOW_ADDRESSES", value_delimiter = ',')]
     pub allow_addresses: Vec<String>,
+    /// How finely /metrics tells autoscalers apart: six and more series for each autoscaler, seven for each namespace,
+    /// or neither.
+    #[arg(long, value_name = "DETAIL", env = "TIDEGATE_METRICS_DETAIL", default_value = "autoscaler",
+        value_parser = PossibleValuesParser::new(Detail::ALL.map(Detail::as_str)).map(|text| detail(&text)))]
+    pub metrics_detail: Detail,
     #[command(flatten)]
     pub log: LogArgs,
     #[command(flatten)]
@@ -114,14 +121,15 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// # Errors
 /// Manifests that cannot be used, an address that is taken, or a part that failed.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { files, grpc_address, http_address, allow_addresses, log, rehearsal } = args;
-    start_logging(&log)?;
+    let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, log, rehearsal } = args;
+    let logs = start_logging(&log)?;
     let loaded = read(&files, &allow_addresses)?;
     if files.is_empty() && allow_addresses.is_empty() {
         tracing::warn!("neither -f nor --allow-address: no server may be asked, and every KEDA call will be refused");
     }
     let rehearsal = rehearse(&rehearsal, &loaded);
-    let config = Config { grpc_address, http_address, loaded, rehearsal, queues: MemoryQueues::new() };
+    let queues = MemoryQueues::new();
+    let config = Config { grpc_address, http_address, loaded, rehearsal, queues, metrics_detail, logs };
     serving(async {
         let bound = Bound::bind(config).await?;
         let shutdown = CancellationToken::new();
@@ -130,7 +138,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-pub(super) fn start_logging(args: &LogArgs) -> anyhow::Result<()> {
+pub(super) fn start_logging(args: &LogArgs) -> anyhow::Result<LogFilter> {
     let LogArgs { log_format, log } = args;
     let format = match log_format {
         LogFormat::Human => logs::Format::Human,
@@ -222,6 +230,11 @@ pub(super) fn end_on_signal(shutdown: &CancellationToken) -> anyhow::Result<()> 
         }
     });
     Ok(())
+}
+
+/// What the parser has let through is one of them.
+fn detail(text: &str) -> Detail {
+    Detail::ALL.into_iter().find(|detail| detail.as_str() == text).unwrap_or_default()
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

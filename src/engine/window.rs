@@ -4,6 +4,10 @@
 //! evaluation is what the HPA can afford at one sync in 15 s and we cannot. The classic monotonic queue keeps only
 //! the recommendations that could still become the extreme: each is pushed and popped once, and because replicas are
 //! small integers there are never more of them than distinct values in the window.
+//!
+//! Ten thousand autoscalers whose wishes fall by one each second hold three million of them, so that an entry is eight
+//! bytes: its moment is kept in milliseconds since the first. What falls between two counts for up to a millisecond
+//! longer, never shorter.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,11 +29,19 @@ pub enum Edge {
     Inclusive,
 }
 
+/// A recommendation: milliseconds since the window's base, rounded up, and the value.
+type Entry = (u32, Replicas);
+
+/// Room for entries grows by a quarter, and not by doubling: of ten thousand full windows most of the memory is theirs.
+const LEAST_ROOM: usize = 4;
+
 /// A sliding extreme over `length`. Moments must not go backwards.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Window {
     /// Oldest first; values strictly falling (Highest) or rising (Lowest) from front to back.
-    entries: VecDeque<(Tick, Replicas)>,
+    entries: VecDeque<Entry>,
+    /// What the entries' moments are counted from.
+    base: Tick,
     length: Duration,
     extreme: Extreme,
     edge: Edge,
@@ -38,7 +50,7 @@ pub struct Window {
 impl Window {
     #[must_use]
     pub fn new(extreme: Extreme, length: Duration, edge: Edge) -> Self {
-        Window { entries: VecDeque::new(), length, extreme, edge }
+        Window { entries: VecDeque::new(), base: Tick::ZERO, length, extreme, edge }
     }
 
     /// Remembers `value` at `now`.
@@ -56,13 +68,41 @@ impl Window {
             }
             self.entries.pop_back();
         }
-        self.entries.push_back((now, value));
+        let at = self.offset(now);
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact((self.entries.len() / 4).max(LEAST_ROOM));
+        }
+        self.entries.push_back((at, value));
+    }
+
+    /// `now` as the entries write it.
+    fn offset(&mut self, now: Tick) -> u32 {
+        if self.entries.is_empty() {
+            self.base = now;
+            return 0;
+        }
+        if let Some(offset) = millis_up(now.since(self.base)) {
+            return offset;
+        }
+        // A window that was never empty for 49 days: what is in it is far younger than its base.
+        self.get(now);
+        let moments: Vec<(Tick, Replicas)> = self.entries().collect();
+        self.base = moments.first().map_or(now, |(first, _)| *first);
+        self.entries.clear();
+        for (at, value) in moments {
+            self.entries.push_back((millis_up(at.since(self.base)).unwrap_or(u32::MAX), value));
+        }
+        millis_up(now.since(self.base)).unwrap_or(u32::MAX)
+    }
+
+    fn moment(&self, offset: u32) -> Tick {
+        self.base.after(Duration::from_millis(u64::from(offset)))
     }
 
     /// The extreme of what was pushed within the window, if anything was.
     pub fn get(&mut self, now: Tick) -> Option<Replicas> {
         while let Some(&(taken, value)) = self.entries.front() {
-            if self.counts(now.since(taken)) {
+            if self.counts(now.since(self.moment(taken))) {
                 return Some(value);
             }
             self.entries.pop_front();
@@ -74,8 +114,8 @@ impl Window {
     pub fn next_change(&mut self, now: Tick) -> Tick {
         self.get(now);
         self.entries.front().map_or(Tick::NEVER, |&(taken, _)| match self.edge {
-            Edge::Exclusive => taken.after(self.length),
-            Edge::Inclusive => taken.after(self.length).after(Duration::from_nanos(1)),
+            Edge::Exclusive => self.moment(taken).after(self.length),
+            Edge::Inclusive => self.moment(taken).after(self.length).after(Duration::from_nanos(1)),
         })
     }
 
@@ -90,7 +130,7 @@ impl Window {
 
     /// What is remembered, oldest first: enough to make the same window again.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (Tick, Replicas)> + '_ {
-        self.entries.iter().copied()
+        self.entries.iter().map(|&(taken, value)| (self.moment(taken), value))
     }
 
     /// A window that never holds anything, so that nothing need be stored.
@@ -104,6 +144,11 @@ impl Window {
             Edge::Inclusive => age <= self.length,
         }
     }
+}
+
+/// Whole milliseconds, rounded up; `None` beyond 49 days.
+fn millis_up(span: Duration) -> Option<u32> {
+    u32::try_from(span.as_nanos().div_ceil(1_000_000)).ok()
 }
 
 #[cfg(test)]
@@ -139,5 +184,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_window_that_is_never_empty_outlives_its_base() {
+        const STEP: u64 = 1_800_000;
+        let mut window = Window::new(Extreme::Highest, Duration::from_millis(2 * STEP), Edge::Inclusive);
+        let mut all = Vec::new();
+        // A hundred days, half an hour each: twice beyond what the entries' milliseconds can count.
+        for step in 0..100 * 48_u64 {
+            let (now, value) = (step * STEP, 3 - Replicas::try_from(step % 4).unwrap());
+            window.push(Tick::from_millis(now), value);
+            all.push((now, value));
+            let recent: Vec<_> = all.iter().rev().take(4).copied().collect();
+            let expected = brute(&recent, now, 2 * STEP, Extreme::Highest, Edge::Inclusive);
+            assert_eq!(window.get(Tick::from_millis(now)), expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn between_two_milliseconds_it_remembers_longer_and_never_shorter() {
+        let mut window = Window::new(Extreme::Highest, Duration::from_millis(10), Edge::Exclusive);
+        window.push(Tick::from_nanos(0), 9);
+        window.push(Tick::from_nanos(1_500_000), 5);
+        assert_eq!(window.get(Tick::from_millis(10)), Some(5));
+        assert_eq!(window.get(Tick::from_nanos(11_600_000)), Some(5));
+        assert_eq!(window.get(Tick::from_nanos(12_000_000)), None);
     }
 }

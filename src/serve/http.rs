@@ -1,10 +1,13 @@
 //! HTTP for probes, Prometheus, people and scripts: `/livez`, `/readyz`, `/metrics`, `/api/v1`, and the status page.
 //!
-//! Read-only, and nothing secret in it: what may be shown is listed in the views, field by field.
+//! Read-only, and nothing secret in it: what may be shown is listed in the views, field by field. What grows with the
+//! autoscalers is answered in [pieces](super::pieces).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
@@ -15,13 +18,15 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::page;
+use super::list::List;
+use super::pieces::Writer;
 use super::ready::Readiness;
 use super::view::Moment;
-use super::{exposition, view};
+use super::{exposition, page};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::model::AutoscalerId;
+use crate::telemetry::names::Detail;
 use crate::telemetry::prometheus::Prometheus;
 
 /// From the signal to closing what is still open: a scrape takes far less.
@@ -35,18 +40,24 @@ pub struct HttpState {
     pub clock: Clock,
     /// `None`: only what the board knows is exported.
     pub metrics: Option<Prometheus>,
-    /// Whether `/metrics` shows gauges of each autoscaler. Off keeps the number of series constant.
-    pub per_autoscaler_metrics: bool,
+    /// How finely `/metrics` tells autoscalers apart.
+    pub metrics_detail: Detail,
 }
 
 /// The routes, ready to be merged with others.
 pub fn router(state: HttpState) -> Router {
+    let writer = Writer::new();
+    let metrics = get({
+        let writer = writer.clone();
+        async move |State(state)| metrics(state, &writer)
+    });
+    let list = get(async move |State(state)| list(state, &writer));
     Router::new()
         .route("/", get(page::page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/api/v1/autoscalers", get(list))
+        .route("/metrics", metrics)
+        .route("/api/v1/autoscalers", list)
         .route("/api/v1/autoscalers/{namespace}/{name}", get(detail))
         .with_state(state)
 }
@@ -57,7 +68,8 @@ pub fn router(state: HttpState) -> Router {
 /// The listener failed.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
     let stop = shutdown.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
     let too_long = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -91,19 +103,17 @@ async fn readyz(State(state): State<HttpState>, RawQuery(query): RawQuery) -> Re
     (status, body).into_response()
 }
 
-async fn metrics(State(state): State<HttpState>) -> ([(HeaderName, &'static str); 1], String) {
-    let mut text = state.metrics.as_ref().map(Prometheus::render).unwrap_or_default();
-    if state.per_autoscaler_metrics {
-        exposition::autoscalers(&mut text, &state.board, state.clock.now());
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+/// What the recorder holds comes first and in one piece: it grows with the connections, not with the autoscalers.
+fn metrics(state: HttpState, writer: &Writer) -> ([(HeaderName, &'static str); 1], Body) {
+    let recorded = state.metrics.as_ref().map(Prometheus::render).filter(|text| !text.is_empty());
+    let read = exposition::pieces(state.metrics_detail, state.board, state.clock);
+    let body = writer.body(recorded.map(String::into_bytes).into_iter().chain(read));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body)
 }
 
-async fn list(State(state): State<HttpState>) -> impl IntoResponse {
-    let cells = state.board.all();
-    let list: view::List =
-        Moment::new(state.clock).list(state.readiness.is_ready(), cells.values().map(|cell| &**cell));
-    fresh(Json(list))
+fn list(state: HttpState, writer: &Writer) -> impl IntoResponse + use<> {
+    let list = List::new(state.board, state.clock, state.readiness.is_ready());
+    ([(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, "application/json")], writer.body(list))
 }
 
 async fn detail(State(state): State<HttpState>, Path((namespace, name)): Path<(String, String)>) -> Response {

@@ -13,13 +13,12 @@ use crate::clock::Clock;
 use crate::model::{Decision, Health, Replicas, Step, Tick, TriggerReport};
 use crate::spec::{AutoscalerSpec, Origin, Policy, Source, TriggerSpec};
 
-/// `GET /api/v1/autoscalers`.
+/// `GET /api/v1/autoscalers`, but for its `items`: one [`Summary`] each.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct List {
+pub(super) struct Head {
     time: String,
     ready: bool,
-    items: Vec<Summary>,
 }
 
 /// One row.
@@ -170,9 +169,8 @@ impl Moment {
         rfc3339(self.clock.wall(at))
     }
 
-    pub(super) fn list<'a>(self, ready: bool, cells: impl Iterator<Item = &'a Cell>) -> List {
-        let items = cells.map(|cell| cell.peek(|published| self.summary(published))).collect();
-        List { time: self.written(self.now), ready, items }
+    pub(super) fn head(self, ready: bool) -> Head {
+        Head { time: self.written(self.now), ready }
     }
 
     pub(super) fn detail(self, cell: &Cell) -> Detail {
@@ -190,11 +188,11 @@ impl Moment {
             steps: decision.map(steps).unwrap_or_default(),
             winner: decision.and_then(|decision| decision.winner),
             triggers: spec.triggers.iter().enumerate().map(|(i, t)| self.trigger(spec, t, report(i))).collect(),
-            history: cell.history().iter().rev().filter_map(|past| self.past(past)).collect(),
+            history: cell.history().iter().rev().map(|past| self.past(past)).collect(),
         }
     }
 
-    fn summary(self, published: &Published) -> Summary {
+    pub(super) fn summary(self, published: &Published) -> Summary {
         let spec = &published.spec;
         let reports = || published.decision.iter().flat_map(|decision| &decision.triggers);
         Summary {
@@ -238,9 +236,8 @@ impl Moment {
         }
     }
 
-    fn past(self, published: &Published) -> Option<Past> {
-        let decision = published.decision.as_ref()?;
-        Some(Past { verdict: self.verdict(decision), steps: steps(decision) })
+    fn past(self, decision: &Decision) -> Past {
+        Past { verdict: self.verdict(decision), steps: steps(decision) }
     }
 
     fn trigger(self, spec: &AutoscalerSpec, trigger: &TriggerSpec, report: Option<&TriggerReport>) -> TriggerView {

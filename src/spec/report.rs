@@ -122,8 +122,15 @@ pub(crate) fn join(parent: &str, key: &str) -> String {
     }
 }
 
+/// Nobody mistypes a name into one that is longer than any that Kubernetes allows. Comparing takes the product of two
+/// lengths, and this word may be a stranger's megabyte.
+const LONGEST_WORD: usize = 253;
+
 /// The candidate that `word` was probably meant to be: at most a third of it mistyped, or the beginning of exactly one.
 pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str> + Clone) -> Option<&'c str> {
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
     let word = word.to_lowercase();
     let allowed = (word.chars().count() / 3).max(1);
     let mistyped = candidates

@@ -1,5 +1,6 @@
 //! Logs and metrics: how the process tells an operator what it does.
 
+pub mod flood;
 pub mod logs;
 pub mod names;
 pub mod prometheus;

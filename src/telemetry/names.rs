@@ -1,16 +1,81 @@
-//! Every metric this process exports, each with its name, kind, unit and help text in one line, so that names and
-//! descriptions cannot drift apart.
+//! Every metric this process exports, each with its name, kind, unit, labels, help text and use in one place, so that
+//! names, descriptions and the reference (`tidegate metrics`) cannot drift apart.
 //!
-//! Conventions: `tidegate_` prefix, base units, `_total` for counters; labels are bounded sets (connection names,
-//! closed enums) except where the help says "of one autoscaler": those are read from the board when scraped.
+//! Conventions: `tidegate_` prefix, base units, `_total` for counters; labels are bounded sets (closed enums, names
+//! from manifests). What grows with the autoscalers is read from the board when scraped, and [`Detail`] turns it down.
 
-/// A metric as it is described to whoever scrapes it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+mod labels;
+
+use self::labels::{
+    AUTOSCALER, CONNECTION, FAILURE_KIND, FLOOD, GRPC_CODE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, SCALE_OUTCOME,
+    STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
+};
+pub use self::labels::{Label, Values};
+
+/// A metric as it is described to whoever scrapes it, and to whoever wonders what it is for.
+#[derive(Clone, Copy, Debug)]
 pub struct Metric {
     pub name: &'static str,
     pub kind: Kind,
     pub unit: Unit,
+    pub labels: &'static [Label],
+    /// What the value says.
     pub help: &'static str,
+    /// When to look at it, or what to alert on.
+    pub usage: &'static str,
+}
+
+impl Metric {
+    /// The one setting of [`Detail`] under which it is exported; `None` where that makes no difference.
+    #[must_use]
+    pub fn only_at(&self) -> Option<Detail> {
+        match self.name {
+            name if OF_AUTOSCALERS.contains(&name) => Some(Detail::Autoscaler),
+            name if OF_NAMESPACES.contains(&name) => Some(Detail::Namespace),
+            _ => None,
+        }
+    }
+}
+
+/// Read from the board at [`Detail::Autoscaler`], in the order in which they are written.
+pub const OF_AUTOSCALERS: [&str; 6] =
+    [BACKLOG, SAMPLE_AGE, TRIGGER_FAILING, CURRENT_REPLICAS, DESIRED_REPLICAS, ACTIVE];
+/// Read from the board at [`Detail::Namespace`]. Names of their own, so that no query adds them to what they were added
+/// up from.
+pub const OF_NAMESPACES: [&str; 7] = [
+    NAMESPACE_AUTOSCALERS,
+    NAMESPACE_BACKLOG,
+    NAMESPACE_CURRENT_REPLICAS,
+    NAMESPACE_DESIRED_REPLICAS,
+    NAMESPACE_ACTIVE,
+    NAMESPACE_FAILING,
+    NAMESPACE_SAMPLE_AGE,
+];
+
+/// How finely the metrics that are read from the board tell autoscalers apart: the number of time series.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Detail {
+    /// Six and more series for each autoscaler.
+    #[default]
+    Autoscaler,
+    /// Seven series for each namespace.
+    Namespace,
+    /// None of either: their number depends on the connections alone.
+    Process,
+}
+
+impl Detail {
+    pub const ALL: [Detail; 3] = [Detail::Autoscaler, Detail::Namespace, Detail::Process];
+
+    /// As `--metrics-detail` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Detail::Autoscaler => "autoscaler",
+            Detail::Namespace => "namespace",
+            Detail::Process => "process",
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,11 +101,40 @@ impl Kind {
 pub enum Unit {
     /// Things counted; also what is 0 or 1.
     Count,
+    /// A time span, or with `_timestamp_seconds` a moment since 1970.
     Seconds,
+    Bytes,
 }
 
+impl Unit {
+    /// As a person would write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Unit::Count => "count",
+            Unit::Seconds => "seconds",
+            Unit::Bytes => "bytes",
+        }
+    }
+
+    /// How a name of it ends, `_total` aside.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Unit::Count => "",
+            Unit::Seconds => "_seconds",
+            Unit::Bytes => "_bytes",
+        }
+    }
+}
+
+/// `NAME = "name", Kind of Unit by [labels]: "what it says", "its use";` without `by` where it has no labels.
 macro_rules! metrics {
-    ($($(#[$comment:meta])* $constant:ident = $name:literal, $kind:ident of $unit:ident: $help:literal;)+) => {
+    ($(
+        $(#[$comment:meta])*
+        $constant:ident = $name:literal, $kind:ident of $unit:ident $(by [$($label:expr),+ $(,)?])?:
+            $help:literal $(, $usage:literal)?;
+    )+) => {
         $(
             $(#[$comment])*
             #[doc = $help]
@@ -49,65 +143,126 @@ macro_rules! metrics {
 
         /// All of them, in the order in which they are written here.
         pub const ALL: &[Metric] = &[
-            $(Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help },)+
+            $(Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                labels: &[$($($label),+)?],
+                help: $help,
+                // Left out is found by the test of the conventions, which can say what is missing.
+                usage: concat!($($usage)?),
+            },)+
         ];
     };
 }
 
+/// Values of `about` in [`LOG_LINES_LEFT_OUT`].
+pub const FLOOD_KEDA_METADATA: &str = "keda_metadata";
+pub const FLOOD_REGISTRATIONS: &str = "registrations";
+
 metrics! {
     // Polling
-    POLL_ROUNDS = "tidegate_poll_rounds_total", Counter of Count:
-        "Rounds sent to a server. Labels: connection, outcome (ok, error).";
-    POLL_ROUNDS_SKIPPED = "tidegate_poll_rounds_skipped_total", Counter of Count:
-        "Rounds skipped because the one before was late. Labels: connection.";
-    POLL_ROUND_DURATION = "tidegate_poll_round_duration_seconds", Histogram of Seconds:
-        "From sending a round to its last answer. Labels: connection.";
-    POLL_ROUND_LATENESS = "tidegate_poll_round_lateness_seconds", Histogram of Seconds:
-        "From when a round was due to when it began. Labels: connection.";
-    POLL_READS = "tidegate_poll_reads_total", Counter of Count:
-        "Reads answered. Labels: connection.";
-    POLL_FAILURES = "tidegate_poll_failures_total", Counter of Count:
-        "Reads failed. Labels: connection, kind (a failure kind).";
-    CONNECTION_UP = "tidegate_connection_up", Gauge of Count:
-        "1 while the last round succeeded. Labels: connection.";
-    CONNECTS = "tidegate_connection_attempts_total", Counter of Count:
-        "Attempts to connect. Labels: connection, outcome (ok, error).";
-    CREDENTIAL_RENEWALS = "tidegate_credential_renewals_total", Counter of Count:
-        "Attempts to open a second link because the files of secrets or certificates changed. Labels: connection, outcome (ok, error).";
+    POLL_ROUNDS = "tidegate_poll_rounds_total", Counter of Count by [CONNECTION, OUTCOME]:
+        "Rounds sent to a server.",
+        "Alert when most rounds of a connection have outcome=\"error\" for longer than the autoscalers' fallback.after.";
+    POLL_ROUNDS_SKIPPED = "tidegate_poll_rounds_skipped_total", Counter of Count by [CONNECTION]:
+        "Rounds skipped because the one before was late.",
+        "A rate that stays above zero means that the server, or the way to it, is slower than the pollingInterval asks.";
+    POLL_ROUND_DURATION = "tidegate_poll_round_duration_seconds", Histogram of Seconds by [CONNECTION]:
+        "From sending a round to its last answer.",
+        "Look at its p99 when values are old: it is the server's share of their age.";
+    POLL_ROUND_LATENESS = "tidegate_poll_round_lateness_seconds", Histogram of Seconds by [CONNECTION]:
+        "From when a round was due to when it began.",
+        "Look at its p99 when values are old: it is this process's share; alert at half the shortest pollingInterval.";
+    POLL_READS = "tidegate_poll_reads_total", Counter of Count by [CONNECTION]:
+        "Reads answered.",
+        "Its rate is the load that this process puts on a server, in keys read a second.";
+    POLL_FAILURES = "tidegate_poll_failures_total", Counter of Count by [CONNECTION, FAILURE_KIND]:
+        "Reads failed.",
+        "Its kind says whom to call: unreachable and timeout the network's owner, permission_denied the server's.";
+    CONNECTION_UP = "tidegate_connection_up", Gauge of Count by [CONNECTION]:
+        "1 while the last round succeeded, NaN once nobody needs the connection.",
+        "Alert on 0 for some minutes: every autoscaler that reads this server is held or falls back.";
+    CONNECTS = "tidegate_connection_attempts_total", Counter of Count by [CONNECTION, OUTCOME]:
+        "Attempts to connect.",
+        "A steady rate with outcome=\"ok\" is a server, or something before it, that keeps closing connections.";
+    CREDENTIAL_RENEWALS = "tidegate_credential_renewals_total", Counter of Count by [CONNECTION, OUTCOME]:
+        "Attempts to open a second link because the files of secrets or certificates changed.",
+        "After a rotation, wait for outcome=\"ok\" before the old secret goes; alert on outcome=\"error\".";
 
     // Deciding
-    AUTOSCALERS = "tidegate_autoscalers", Gauge of Count:
-        "Autoscalers known. Labels: origin (manifest, keda).";
+    AUTOSCALERS = "tidegate_autoscalers", Gauge of Count by [ORIGIN]:
+        "Autoscalers known.",
+        "Compare with what you deployed; a jump of origin=\"keda\" is somebody's new ScaledObjects.";
     EVALUATIONS = "tidegate_evaluations_total", Counter of Count:
-        "Evaluations made.";
-    DECISIONS = "tidegate_decisions_total", Counter of Count:
-        "Decisions that changed the wanted replicas. Labels: reason.";
-    SCALES = "tidegate_scale_requests_total", Counter of Count:
-        "Requests to change a workload's scale. Labels: outcome (ok, or a failure kind).";
+        "Evaluations made.",
+        "Alert when its rate is zero while there are autoscalers: nothing is decided any more.";
+    DECISIONS = "tidegate_decisions_total", Counter of Count by [REASON]:
+        "Decisions that changed the wanted replicas.",
+        "A high rate is flapping; the reasons say which rule swings.";
+    SCALES = "tidegate_scale_requests_total", Counter of Count by [SCALE_OUTCOME]:
+        "Requests to change a workload's scale.",
+        "Alert on outcomes other than ok and superseded: what was decided is not what stands.";
 
     // Per autoscaler
-    BACKLOG = "tidegate_trigger_backlog", Gauge of Count:
-        "Items waiting, last good value, of one autoscaler's trigger. Labels: namespace, autoscaler, trigger.";
-    SAMPLE_AGE = "tidegate_trigger_sample_age_seconds", Gauge of Seconds:
-        "Age of the last good value, of one autoscaler's trigger. Labels: namespace, autoscaler, trigger.";
-    TRIGGER_FAILING = "tidegate_trigger_failing", Gauge of Count:
-        "1 while a trigger of one autoscaler fails. Labels: namespace, autoscaler, trigger, kind (a failure kind).";
-    CURRENT_REPLICAS = "tidegate_current_replicas", Gauge of Count:
-        "Replicas as last seen, of one autoscaler; absent where the scale is not known. Labels: namespace, autoscaler.";
-    DESIRED_REPLICAS = "tidegate_desired_replicas", Gauge of Count:
-        "Replicas decided for one autoscaler. Labels: namespace, autoscaler.";
-    ACTIVE = "tidegate_active", Gauge of Count:
-        "1 while one autoscaler is active. Labels: namespace, autoscaler.";
+    BACKLOG = "tidegate_trigger_backlog", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "Items waiting, last good value.",
+        "The queue itself: plot it beside the replicas.";
+    SAMPLE_AGE = "tidegate_trigger_sample_age_seconds", Gauge of Seconds by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "Age of the last good value.",
+        "Alert when it is beyond the autoscaler's maxSampleAge: its decisions rest on nothing fresh.";
+    TRIGGER_FAILING = "tidegate_trigger_failing", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER, FAILURE_KIND]:
+        "1 while the trigger's reads fail; absent while they succeed.",
+        "Alert the team that owns the namespace; the API has the failure in words, with its cure.";
+    CURRENT_REPLICAS = "tidegate_current_replicas", Gauge of Count by [NAMESPACE, AUTOSCALER]:
+        "Replicas as last seen; absent where the scale is not known.",
+        "Alert when it differs from the desired replicas for longer than your pods need to start.";
+    DESIRED_REPLICAS = "tidegate_desired_replicas", Gauge of Count by [NAMESPACE, AUTOSCALER]:
+        "Replicas decided.",
+        "Alert when it stands at maxReplicas while the backlog grows.";
+    ACTIVE = "tidegate_active", Gauge of Count by [NAMESPACE, AUTOSCALER]:
+        "1 while the autoscaler is active.",
+        "Shows what is asleep: 0 is where scaling to zero, or to idleReplicaCount, is allowed.";
+
+    // Per namespace
+    NAMESPACE_AUTOSCALERS = "tidegate_namespace_autoscalers", Gauge of Count by [NAMESPACE]:
+        "Autoscalers known in the namespace.",
+        "Shows who uses this process, and how much of it.";
+    NAMESPACE_BACKLOG = "tidegate_namespace_backlog", Gauge of Count by [NAMESPACE]:
+        "Items waiting, last good values of all triggers added up; a queue that two triggers read counts twice.",
+        "A team's queues in one line; look into the API for which one it is.";
+    NAMESPACE_CURRENT_REPLICAS = "tidegate_namespace_current_replicas", Gauge of Count by [NAMESPACE]:
+        "Replicas as last seen, added up over the autoscalers whose scale is known.",
+        "A team's share of the cluster, as far as it is scaled from here.";
+    NAMESPACE_DESIRED_REPLICAS = "tidegate_namespace_desired_replicas", Gauge of Count by [NAMESPACE]:
+        "Replicas decided, added up.",
+        "What a team will need: compare with its quota.";
+    NAMESPACE_ACTIVE = "tidegate_namespace_active_autoscalers", Gauge of Count by [NAMESPACE]:
+        "Autoscalers that are active.",
+        "Shows how much of a namespace is asleep.";
+    NAMESPACE_FAILING = "tidegate_namespace_failing_triggers", Gauge of Count by [NAMESPACE]:
+        "Triggers whose reads fail.",
+        "Alert the team above 0; the API says which trigger, why, and the cure.";
+    NAMESPACE_SAMPLE_AGE = "tidegate_namespace_oldest_sample_age_seconds", Gauge of Seconds by [NAMESPACE]:
+        "Age of the oldest of the triggers' last good values; absent where none was read.",
+        "Alert when it is beyond the longest maxSampleAge of the namespace.";
 
     // Serving
-    GRPC_REQUESTS = "tidegate_grpc_requests_total", Counter of Count:
-        "RPCs answered; streams count when they open. Labels: method, code.";
-    GRPC_DURATION = "tidegate_grpc_request_duration_seconds", Histogram of Seconds:
-        "Time a unary RPC took. Labels: method.";
-    GRPC_STREAMS = "tidegate_grpc_streams", Gauge of Count:
-        "Streams open. Labels: method.";
-    BUILD_INFO = "tidegate_build_info", Gauge of Count:
-        "Always 1. Labels: version.";
+    GRPC_REQUESTS = "tidegate_grpc_requests_total", Counter of Count by [METHOD, GRPC_CODE]:
+        "RPCs answered; streams count when they open.",
+        "Alert on a share of codes other than OK: KEDA counts them as failures and falls back.";
+    GRPC_DURATION = "tidegate_grpc_request_duration_seconds", Histogram of Seconds by [UNARY_METHOD]:
+        "Time a unary RPC took.",
+        "Look at its p99 when KEDA is slow: answers come from memory, so milliseconds mean a starved process.";
+    GRPC_STREAMS = "tidegate_grpc_streams", Gauge of Count by [STREAM_METHOD]:
+        "Streams open.",
+        "Zero with external-push triggers in the cluster means that KEDA does not reach this process.";
+    BUILD_INFO = "tidegate_build_info", Gauge of Count by [VERSION]:
+        "Always 1.",
+        "Shows which versions run, during an upgrade say; absent means down.";
+    LOG_LINES_LEFT_OUT = "tidegate_log_lines_left_out_total", Counter of Count by [FLOOD]:
+        "Log lines that callers could cause at will and that were left out: beyond a hundred at once, and one a second.",
+        "A rate above zero means that somebody floods; the lines that were written name some of them.";
 }
 
 /// The description of `name`, for what is rendered without the recorder.
@@ -117,20 +272,4 @@ pub fn describe(name: &str) -> Option<&'static Metric> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn names_keep_to_the_conventions() {
-        let mut seen = BTreeSet::new();
-        for metric in ALL {
-            assert!(metric.name.starts_with("tidegate_"), "{}", metric.name);
-            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
-            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
-            assert_eq!(metric.unit == Unit::Seconds, metric.name.ends_with("_seconds"), "{}", metric.name);
-            assert!(metric.help.ends_with('.'), "{}", metric.name);
-        }
-    }
-}
+mod tests;

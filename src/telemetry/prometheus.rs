@@ -71,6 +71,7 @@ fn describe() {
         let unit = match metric.unit {
             Unit::Count => metrics::Unit::Count,
             Unit::Seconds => metrics::Unit::Seconds,
+            Unit::Bytes => metrics::Unit::Bytes,
         };
         match metric.kind {
             Kind::Counter => describe_counter!(metric.name, unit, metric.help),

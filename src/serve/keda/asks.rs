@@ -17,31 +17,49 @@ use crate::proto::externalscaler::ScaledObjectRef;
 use crate::spec::grants::Grants;
 use crate::spec::keda_metadata::{self, Ask, ScaledObject};
 use crate::spec::problem::Problems;
+use crate::telemetry::flood::{Flood, clipped};
+use crate::telemetry::names;
 
 /// Triggers remembered: several times the largest installation that KEDA itself is tested with (1000 objects).
 const CAPACITY: usize = 32_768;
 
-/// Metadata longer than this is read anew each time: no trigger that a person wrote is, and 32 768 of them must not
-/// fill the memory.
+/// Bytes of metadata remembered, all together. A trigger that a person wrote has some two hundred, so that
+/// [`CAPACITY`] is what counts in a cluster that is well, and this where somebody sends long ones at will. What was
+/// read out of them, and what it takes to keep it, is a small multiple.
+const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Metadata longer than this is read anew each time: no trigger that a person wrote is.
 const LONGEST_REMEMBERED: usize = 8 * 1024;
 
 /// One trigger's metadata as read.
 pub(super) struct Known {
     grants: Arc<Grants>,
     used: AtomicU64,
+    /// Bytes of the texts about it.
+    texts: usize,
     /// `Err` holds the text of every problem.
     pub(super) ask: Result<Ask, String>,
 }
 
 pub(super) struct Asks {
     grants: Arc<ArcSwap<Grants>>,
-    known: RwLock<HashMap<Vec<u8>, Arc<Known>, RandomState>>,
+    memory: RwLock<Memory>,
+    flood: Flood,
+}
+
+/// What was read, by all of its metadata.
+struct Memory {
+    known: HashMap<Vec<u8>, Arc<Known>, RandomState>,
+    /// Of the keys and of what is known to be wrong with them.
+    bytes: usize,
     capacity: usize,
+    capacity_bytes: usize,
 }
 
 impl Asks {
     pub(super) fn new(grants: Arc<ArcSwap<Grants>>) -> Self {
-        Asks { grants, known: RwLock::default(), capacity: CAPACITY }
+        let memory = Memory { known: HashMap::default(), bytes: 0, capacity: CAPACITY, capacity_bytes: CAPACITY_BYTES };
+        Asks { grants, memory: RwLock::new(memory), flood: Flood::new(names::FLOOD_KEDA_METADATA) }
     }
 
     /// What `object` asks for, under today's grants.
@@ -49,8 +67,8 @@ impl Asks {
         let key = key(object);
         let grants = self.grants.load();
         {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(hit) = known.get(&key)
+            let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(hit) = memory.known.get(&key)
                 && Arc::ptr_eq(&hit.grants, &grants)
             {
                 hit.used.store(now.as_nanos(), Ordering::Relaxed);
@@ -58,8 +76,9 @@ impl Asks {
             }
         }
         let read = Arc::new(parse(object, Arc::clone(&grants), now));
-        if key.len() <= LONGEST_REMEMBERED {
-            self.remember(key, &read);
+        self.tell(object, &read.ask, now);
+        if size(&key, &read) <= LONGEST_REMEMBERED {
+            self.memory.write().unwrap_or_else(PoisonError::into_inner).remember(key, &read);
         }
         read
     }
@@ -69,17 +88,63 @@ impl Asks {
         Arc::ptr_eq(&known.grants, &self.grants.load())
     }
 
-    fn remember(&self, key: Vec<u8>, read: &Arc<Known>) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= self.capacity {
-            // A quarter at a time, the longest unused: rare enough to be cheap, and nobody who is asked about goes.
-            let mut ages: Vec<u64> = known.values().map(|entry| entry.used.load(Ordering::Relaxed)).collect();
-            let quarter = ages.len() / 4;
-            let (_, &mut oldest_kept, _) = ages.select_nth_unstable(quarter);
-            known.retain(|_, entry| entry.used.load(Ordering::Relaxed) > oldest_kept);
+    /// Said when metadata is read, because that is once a trigger and change, not once a call; and not without end,
+    /// because whoever can call can change it for each. The texts never quote a secret.
+    fn tell(&self, object: &ScaledObjectRef, ask: &Result<Ask, String>, now: Tick) {
+        let (namespace, name) = (&*clipped(&object.namespace), &*clipped(&object.name));
+        match ask {
+            Ok(Ask::Named { .. }) => {}
+            Ok(Ask::Trigger(trigger)) => {
+                for warning in &trigger.warnings {
+                    let Some(left_out) = self.flood.admit(now) else { continue };
+                    let warning = warning.to_string();
+                    warn!(namespace, name, warning = &*clipped(&warning), left_out, "trigger metadata");
+                }
+                if let Err(problems) = &trigger.registration
+                    && let Some(left_out) = self.flood.admit(now)
+                {
+                    let problems = one_line(problems);
+                    warn!(namespace, name, problems = &*clipped(&problems), left_out, "trigger refused");
+                }
+            }
+            Err(problems) => {
+                if let Some(left_out) = self.flood.admit(now) {
+                    let problems = &*clipped(problems);
+                    warn!(namespace, name, problems, left_out, "trigger metadata cannot be used");
+                }
+            }
         }
-        known.insert(key, Arc::clone(read));
     }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    fn remember(&mut self, key: Vec<u8>, read: &Arc<Known>) {
+        let new = size(&key, read);
+        while !self.known.is_empty() && (self.known.len() >= self.capacity || self.bytes + new > self.capacity_bytes) {
+            self.forget_a_quarter();
+        }
+        self.bytes += new;
+        if let Some((key, old)) = self.known.remove_entry(&key) {
+            self.bytes -= size(&key, &old);
+        }
+        self.known.insert(key, Arc::clone(read));
+    }
+
+    /// A quarter at a time, the longest unused: rare enough to be cheap, and nobody who is asked about goes.
+    fn forget_a_quarter(&mut self) {
+        let mut ages: Vec<u64> = self.known.values().map(|entry| entry.used.load(Ordering::Relaxed)).collect();
+        let quarter = ages.len() / 4;
+        let (_, &mut oldest_kept, _) = ages.select_nth_unstable(quarter);
+        self.known.retain(|_, entry| entry.used.load(Ordering::Relaxed) > oldest_kept);
+        self.bytes = self.known.iter().map(|(key, entry)| size(key, entry)).sum();
+    }
+}
+
+/// What remembering this costs, roughly.
+fn size(key: &[u8], read: &Known) -> usize {
+    key.len() + read.texts
 }
 
 /// Equal for equal objects and for no others: every text is preceded by its length, and the metadata is sorted.
@@ -101,21 +166,15 @@ fn parse(object: &ScaledObjectRef, grants: Arc<Grants>, now: Tick) -> Known {
         &grants,
     )
     .map_err(|problems| one_line(&problems));
-    // Said here because it is once a trigger and change, not once a call. The texts never quote a secret.
-    let (namespace, name) = (&object.namespace, &object.name);
-    match &ask {
-        Ok(Ask::Named { .. }) => {}
+    let texts = match &ask {
+        Ok(Ask::Named { .. }) => 0,
         Ok(Ask::Trigger(trigger)) => {
-            for warning in &trigger.warnings {
-                warn!(namespace, name, %warning, "trigger metadata");
-            }
-            if let Err(problems) = &trigger.registration {
-                warn!(namespace, name, problems = one_line(problems), "trigger refused");
-            }
+            let warnings: usize = trigger.warnings.iter().map(|warning| warning.to_string().len()).sum();
+            warnings + trigger.registration.as_ref().err().map_or(0, |problems| one_line(problems).len())
         }
-        Err(problems) => warn!(namespace, name, problems, "trigger metadata cannot be used"),
-    }
-    Known { grants, used: AtomicU64::new(now.as_nanos()), ask }
+        Err(problems) => problems.len(),
+    };
+    Known { grants, used: AtomicU64::new(now.as_nanos()), texts, ask }
 }
 
 /// Every problem, as fits an error message and a log line.
@@ -177,21 +236,43 @@ mod tests {
 
     #[test]
     fn the_longest_unused_go_first_and_the_size_is_bounded() {
-        let mut asks = asks();
-        asks.capacity = 100;
+        let asks = asks();
+        asks.memory.write().unwrap().capacity = 100;
         for turn in 0..1_000_u64 {
             asks.read(&object("kept", &[("autoscaler", "x")]), Tick::from_millis(turn));
             asks.read(&object(&format!("n{turn}"), &[("autoscaler", "x")]), Tick::from_millis(turn));
         }
-        let known = asks.known.read().unwrap();
-        assert!(known.len() <= 100);
-        assert!(known.contains_key(&key(&object("kept", &[("autoscaler", "x")]))));
+        let memory = asks.memory.read().unwrap();
+        assert!(memory.known.len() <= 100);
+        assert!(memory.known.contains_key(&key(&object("kept", &[("autoscaler", "x")]))));
     }
 
     #[test]
     fn huge_metadata_is_answered_but_not_kept() {
         let asks = asks();
         asks.read(&object("a", &[("autoscaler", &"x".repeat(LONGEST_REMEMBERED))]), Tick::ZERO);
-        assert!(asks.known.read().unwrap().is_empty());
+        assert!(asks.memory.read().unwrap().known.is_empty());
+    }
+
+    #[test]
+    fn the_bytes_are_bounded_and_counted_exactly() {
+        let asks = asks();
+        asks.memory.write().unwrap().capacity_bytes = 100_000;
+        for (turn, length) in (0..2_000_u64).zip((0..LONGEST_REMEMBERED).step_by(37).cycle()) {
+            let long = "x".repeat(length);
+            // Some of them cannot be used: what is wrong with them counts, too.
+            let key = if turn % 3 == 0 { "colour" } else { "autoscaler" };
+            let object = object(&format!("n{}", turn % 500), &[(key, &long)]);
+            asks.read(&object, Tick::from_millis(turn));
+            if turn % 10 == 0 {
+                // The same metadata under other grants takes the old one's place.
+                asks.grants.store(Arc::new(Grants::default()));
+                asks.read(&object, Tick::from_millis(turn));
+            }
+            let memory = asks.memory.read().unwrap();
+            assert!(memory.bytes <= 100_000, "{}", memory.bytes);
+            assert_eq!(memory.bytes, memory.known.iter().map(|(key, entry)| size(key, entry)).sum::<usize>());
+        }
+        assert!(!asks.memory.read().unwrap().known.is_empty());
     }
 }
