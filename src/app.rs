@@ -5,6 +5,9 @@
 //! threads costs twice the CPU a request, and serving would jitter the rounds.) Sockets are bound before anything is
 //! spawned, so that a taken port is an error at the start; a background task that ends takes the process with it.
 
+mod rehearsal;
+mod reload;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,25 +17,26 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::rehearsal::Workloads;
+pub use self::rehearsal::{ByKeda, KedaSettings, Rehearsal};
+use self::reload::{Reload, Start};
 use crate::board::{Activity, Board, Intake};
 use crate::clock::Clock;
 use crate::engine::Role;
-use crate::engine::keda::KedaFallback;
-use crate::model::{AutoscalerId, Replicas, TargetReport};
+use crate::files::watch::{Watched, Watcher};
+use crate::model::TargetReport;
 use crate::poller::Poller;
 use crate::rehearse::http::HeldBy;
-use crate::rehearse::keda_box::{self, KedaBox, ScaledObject, Trigger};
 use crate::runtime::{Inputs, Outputs, Runtime};
 use crate::serve::http::HttpState;
 use crate::serve::keda::{KedaScaler, Parts};
 use crate::serve::ready::Readiness;
 use crate::serve::{grpc, http, log_level};
 use crate::source::memory::MemoryQueues;
-use crate::spec::keda_metadata::Serve;
 use crate::spec::load::Loaded;
 use crate::spec::{AutoscalerSpec, Change};
 use crate::target::actuator::{self, Actuator};
@@ -58,6 +62,8 @@ pub struct Config {
     pub grpc_address: SocketAddr,
     pub http_address: SocketAddr,
     pub loaded: Loaded,
+    /// The files behind it, if they are to be followed as they change.
+    pub watched: Option<Watched>,
     pub rehearsal: Option<Rehearsal>,
     /// What `memory` sources read.
     pub queues: MemoryQueues,
@@ -66,35 +72,13 @@ pub struct Config {
     pub logs: LogFilter,
 }
 
-/// Workloads that exist only in this process, instead of a cluster's.
-#[derive(Clone, Debug)]
-pub struct Rehearsal {
-    /// These are scaled by KEDA and an HPA in a box, which ask this process over gRPC; all others directly.
-    pub by_keda: HashSet<AutoscalerId>,
-    /// Replicas that stand there at the beginning; where it would rest if `None`.
-    pub replicas: Option<Replicas>,
-    /// From being asked for to being ready.
-    pub start_up: Duration,
-    pub keda: KedaSettings,
-}
-
-/// What the ScaledObjects in the box say, apart from what the manifests do.
-#[derive(Clone, Debug)]
-pub struct KedaSettings {
-    pub serve: Serve,
-    /// `external-push` instead of `external`.
-    pub push: bool,
-    pub polling_interval: Duration,
-    pub hpa_sync_period: Duration,
-    pub fallback: Option<KedaFallback>,
-}
-
 /// Everything bound and nothing running yet.
 pub struct Bound {
     clock: Clock,
     grpc: TcpListener,
     http: TcpListener,
     loaded: Loaded,
+    watched: Option<Watched>,
     rehearsal: Option<(Rehearsal, Arc<MemoryTarget>)>,
     board: Arc<Board>,
     queues: MemoryQueues,
@@ -111,7 +95,7 @@ impl Bound {
     /// # Errors
     /// An address is taken or not ours, or a recorder is installed already.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let Config { grpc_address, http_address, loaded, rehearsal, queues, metrics_detail, logs } = config;
+        let Config { grpc_address, http_address, loaded, watched, rehearsal, queues, metrics_detail, logs } = config;
         let clock = Clock::start();
         let metrics = Prometheus::install()?;
         let bind = async |address: SocketAddr, flag: &str| {
@@ -132,6 +116,7 @@ impl Bound {
             grpc,
             http,
             loaded,
+            watched,
             rehearsal,
             board,
             queues,
@@ -173,9 +158,10 @@ impl Bound {
     /// A part ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (grpc_address, http_address) = self.addresses()?;
-        let Bound { clock, grpc, http, loaded, rehearsal, board, queues, intake, reports, .. } = self;
+        let Bound { clock, grpc, http, loaded, watched, rehearsal, board, queues, intake, reports, .. } = self;
         let Bound { metrics, metrics_detail, logs, .. } = self;
-        let Loaded { autoscalers, grants, .. } = loaded;
+        let Loaded { autoscalers, grants, warnings } = loaded;
+        let grants = Arc::new(ArcSwap::from_pointee(grants));
         let readiness = Arc::new(Readiness::new());
         // Serving goes on until streams have been told; deciding ends last.
         let stop_serving = CancellationToken::new();
@@ -187,7 +173,7 @@ impl Bound {
         let (specs, specs_in) = mpsc::channel(1);
         let by_keda = rehearsal.as_ref().map(|(rehearsal, _)| rehearsal.by_keda.clone());
         let controls = move |spec: &AutoscalerSpec| match &by_keda {
-            Some(by_keda) if spec.target.is_some() && !by_keda.contains(&spec.id) => Role::Controls,
+            Some(by_keda) if spec.target.is_some() && !by_keda.scales(&spec.id) => Role::Controls,
             _ => Role::Advises,
         };
         let (polls, changes) = mpsc::unbounded_channel();
@@ -202,26 +188,20 @@ impl Bound {
         // === the doors ===
         let scaler = KedaScaler::new(Parts {
             board: Arc::clone(&board),
-            grants: Arc::new(ArcSwap::from_pointee(grants)),
+            grants: Arc::clone(&grants),
             readiness: Arc::clone(&readiness),
             clock,
             shutdown: stop_serving.clone(),
         });
         let served = grpc::serve(grpc, scaler, Arc::clone(&readiness), stop_serving.clone());
         parts.spawn(async move { ("gRPC server", served.await.map_err(anyhow::Error::from)) });
-        let mut router = http::router(HttpState {
-            board: Arc::clone(&board),
-            readiness: Arc::clone(&readiness),
-            clock,
-            metrics: Some(metrics.clone()),
-            metrics_detail,
-        });
-        router = router.merge(log_level::router(logs, clock));
 
         // === the workloads, in a rehearsal ===
+        let mut workloads = None;
+        let mut workloads_router = axum::Router::new();
         if let Some((rehearsal, target)) = rehearsal {
-            let held_by = if rehearsal.by_keda.is_empty() { HeldBy::Memory } else { HeldBy::KedaBox };
-            router = router.merge(crate::rehearse::http::router(held_by, clock, Arc::clone(&target)));
+            let held_by = if rehearsal.by_keda == ByKeda::Nobody { HeldBy::Memory } else { HeldBy::KedaBox };
+            workloads_router = crate::rehearse::http::router(held_by, clock, Arc::clone(&target));
             let actuator = Actuator::new(Arc::clone(&target), actuator::Config::default());
             let applied = reports.0.clone();
             parts.spawn(async move {
@@ -237,8 +217,49 @@ impl Bound {
                     Ok(())
                 })
             });
-            rehearse(&rehearsal, &autoscalers, &target, clock, grpc_address, &mut parts)?;
+            workloads.insert(Workloads::new(rehearsal, target, clock, grpc_address)?).follow(&autoscalers);
         }
+
+        // === the manifests, as they change ===
+        let (news, heard) = mpsc::channel(1);
+        let set = watched.as_ref().map(|watched| watched.set.clone()).unwrap_or_default();
+        let start = Start {
+            clock,
+            board: Arc::clone(&board),
+            specs,
+            grants,
+            autoscalers: autoscalers.clone(),
+            warnings,
+            set,
+            workloads,
+        };
+        let reload = Reload::new(start);
+        let manifests = reload.manifests();
+        let followed = reload.run(heard, Arc::clone(&readiness));
+        let stop = stop_deciding.clone();
+        parts.spawn(async move { ("reload", stop.run_until_cancelled(followed).await.unwrap_or(Ok(()))) });
+        if let Some(watched) = watched {
+            let look = Arc::new(Notify::new());
+            let watcher = Watcher::new(clock, watched, Arc::clone(&look), news);
+            let stop = stop_deciding.clone();
+            parts.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => ("watcher of manifests", Ok(())),
+                    () = watcher.run() => ("watcher of manifests", Ok(())),
+                    heard = reload::on_hangup(look) => ("listening for SIGHUP", heard.map_err(anyhow::Error::from)),
+                }
+            });
+        }
+
+        let router = http::router(HttpState {
+            board: Arc::clone(&board),
+            readiness: Arc::clone(&readiness),
+            manifests,
+            clock,
+            metrics: Some(metrics.clone()),
+            metrics_detail,
+        });
+        let router = router.merge(log_level::router(logs, clock)).merge(workloads_router);
         let served = http::serve(http, router, stop_serving.clone());
         parts.spawn(async move { ("HTTP server", served.await.map_err(anyhow::Error::from)) });
         let mut upkeep = JoinSet::new();
@@ -296,54 +317,6 @@ impl Deciding {
         })?;
         Ok(wait)
     }
-}
-
-/// Makes the workloads, and the box for those that KEDA scales.
-fn rehearse(
-    rehearsal: &Rehearsal,
-    autoscalers: &[Arc<AutoscalerSpec>],
-    target: &Arc<MemoryTarget>,
-    clock: Clock,
-    grpc_address: SocketAddr,
-    parts: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
-) -> anyhow::Result<()> {
-    let own = format!("http://127.0.0.1:{}", grpc_address.port());
-    let keda = KedaBox::new(clock, Arc::clone(target), tonic::transport::Endpoint::from_shared(own)?.connect_lazy());
-    for spec in autoscalers.iter().filter(|spec| spec.target.is_some()) {
-        let replicas = rehearsal.replicas.unwrap_or(spec.bounds.idle.unwrap_or(spec.bounds.min));
-        if !rehearsal.by_keda.contains(&spec.id) {
-            target.register(&spec.id, replicas, rehearsal.start_up);
-            continue;
-        }
-        let settings = &rehearsal.keda;
-        let serve = match settings.serve {
-            Serve::Backlog => "backlog",
-            Serve::Replicas => "replicas",
-        };
-        let metadata = [("autoscaler", &*spec.id.name), ("serve", serve)];
-        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let object = keda.create(ScaledObject {
-            min: spec.bounds.min,
-            max: spec.bounds.max,
-            idle: spec.bounds.idle,
-            polling_interval: settings.polling_interval,
-            cooldown: spec.cooldown,
-            initial_cooldown: spec.initial_cooldown,
-            fallback: settings.fallback,
-            behavior: matches!(settings.serve, Serve::Replicas).then(keda_box::behavior_that_follows),
-            hpa_sync_period: settings.hpa_sync_period,
-            replicas,
-            start_up: rehearsal.start_up,
-            ..ScaledObject::new(spec.id.clone(), vec![Trigger { metadata, push: settings.push }])
-        });
-        parts.spawn(async move {
-            ("KEDA box", {
-                object.await;
-                Ok(())
-            })
-        });
-    }
-    Ok(())
 }
 
 /// Ready once every autoscaler of the manifests is on the board and each of its triggers has been asked once,

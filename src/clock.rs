@@ -46,6 +46,12 @@ impl Clock {
         self.started_wall + tick.since(Tick::ZERO) - LEAD
     }
 
+    /// The same in seconds since the epoch, for Prometheus.
+    #[must_use]
+    pub fn unix_seconds(&self, tick: Tick) -> f64 {
+        self.wall(tick).duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    }
+
     /// The tick as the runtime's timers count.
     #[must_use]
     pub fn instant(&self, tick: Tick) -> Instant {

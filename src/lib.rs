@@ -35,6 +35,7 @@
 //! | question | look in |
 //! |---|---|
 //! | what a user may write, and what it means | [`spec::manifest`], then `spec/validate/` |
+//! | how changed manifests come into force | [`files`], then `app/reload.rs` |
 //! | what KEDA's metadata may say | [`spec::keda_metadata`] |
 //! | why the replicas are what they are | [`engine`]: `slot.rs` is one evaluation from top to bottom |
 //! | `behavior`, exactly as the HPA has it | [`engine::behavior`], [`engine::window`], [`engine::ratelimit`] |
@@ -59,6 +60,7 @@
 //! | `clock` | `model` | only `std`, `tokio` |
 //! | `telemetry` | `model` | only `std`, `tokio`, `thiserror`, `metrics`, `metrics_exporter_prometheus`, `tracing`, `tracing_subscriber` |
 //! | `spec` | `model` | only `std`, `serde`, `serde_json`, `serde_saphyr`, `schemars`, `thiserror`, `kube::CustomResource`; never `std::time::Instant`, `std::time::SystemTime`, `std::fs`, `std::env`, `std::thread` |
+//! | `files` | `model`, `spec`, `clock`, `telemetry` | only `std`, `tokio`, `thiserror`, `tracing`; never `std::time::Instant`, `std::time::SystemTime` |
 //! | `engine` | `model`, `spec` | only `std`, `thiserror`, `libm`; never `std::time::Instant`, `std::time::SystemTime`, `std::collections::HashMap`, `std::collections::HashSet`, `std::collections::hash_map`, `std::collections::hash_set`, `std::hash::RandomState`, `std::fs`, `std::net`, `std::env`, `std::thread` |
 //! | `source` | `model`, `spec` | never `axum`, `kube`, `metrics`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
 //! | `target` | `model`, `spec`, `clock`, `telemetry` | never `axum`, `deadpool_redis`, `redis`, `tonic` |
@@ -83,6 +85,8 @@
 //! * `rehearse` holds everybody who would act on a workload if there were a cluster. It meets the rest of the house
 //!   over gRPC and channels, as the real ones would; that is why it may use `target`, where the workloads stand, but
 //!   not `serve`.
+//! * `files` reads manifests and watches them; what becomes of a change is for `app` to say. It is the one room besides
+//!   `source` that touches the disk.
 //! * `target` and `poller` may measure, and wait by the clock.
 //!
 //! # How to add a policy
@@ -103,6 +107,7 @@ pub mod board;
 pub mod cli;
 pub mod clock;
 pub mod engine;
+pub mod files;
 pub mod model;
 pub mod poller;
 pub mod proto;

@@ -5,7 +5,7 @@
 //! ends, a window that opens) are kept in one flat array and swept, because with ten thousand autoscalers sampled ten
 //! times a second a heap would be rewritten all day for the few deadlines that are ever reached.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,14 @@ const REGISTRATION_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Rounds taken in one go before other inputs get a turn.
 const ROUNDS_AT_ONCE: usize = 16;
+
+/// How long the key of one that is gone is left unused: until the poller has heard of it, rounds are sent for it still,
+/// and they take their time. Beyond the longest timeouts of a connection.
+const KEY_REST: Duration = Duration::from_secs(120);
+
+/// Keys that may rest at once: more than there are in one reload that renames everything. Beyond it the longest rested
+/// is used again, so that renaming all day does not fill the memory.
+const KEYS_RESTING: usize = 16_384;
 
 /// Registrations taken in one go: the board's map is copied once for all of them, so that ten thousand ScaledObjects
 /// at the start are ten copies and not ten thousand.
@@ -61,8 +69,8 @@ pub struct Runtime {
     outputs: Outputs,
     keys: HashMap<AutoscalerId, Key>,
     entries: Vec<Option<Entry>>,
-    /// Keys of entries that are gone.
-    free: Vec<Key>,
+    /// Keys of entries that are gone, and since when, oldest first.
+    free: VecDeque<(Tick, Key)>,
     /// Next deadline of each entry, apart from them so that a sweep walks nothing else.
     deadlines: Vec<Tick>,
     effects: Vec<Effect>,
@@ -89,7 +97,7 @@ impl Runtime {
             outputs,
             keys: HashMap::new(),
             entries: Vec::new(),
-            free: Vec::new(),
+            free: VecDeque::new(),
             deadlines: Vec::new(),
             effects: Vec::new(),
             unsent: BTreeMap::new(),
@@ -263,7 +271,7 @@ impl Runtime {
     /// Adds or replaces one; its cell is not on the board yet if it is new.
     fn set(&mut self, now: Tick, spec: Arc<AutoscalerSpec>) -> Arc<Cell> {
         let role = (self.outputs.role)(&spec);
-        let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key());
+        let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key(now));
         self.keys.insert(spec.id.clone(), key);
         let cell = match self.entries.get_mut(key.index()) {
             Some(Some(entry)) => {
@@ -294,20 +302,22 @@ impl Runtime {
             self.unsent.remove(&key);
             if let Some(place) = self.entries.get_mut(key.index()) {
                 *place = None;
-                self.free.push(key);
+                self.free.push_back((now, key));
             }
             drop(self.outputs.polls.send(Change::Removed(key)));
         }
         self.outputs.board.remove(ids);
     }
 
-    fn free_key(&mut self) -> Key {
-        self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            self.deadlines.push(Tick::NEVER);
-            // Four thousand million autoscalers do not fit into memory.
-            Key(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
-        })
+    fn free_key(&mut self, now: Tick) -> Key {
+        let crowded = self.free.len() > KEYS_RESTING;
+        if let Some((_, key)) = self.free.pop_front_if(|(since, _)| crowded || now.since(*since) > KEY_REST) {
+            return key;
+        }
+        self.entries.push(None);
+        self.deadlines.push(Tick::NEVER);
+        // Four thousand million autoscalers do not fit into memory.
+        Key(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
     }
 
     fn entry(&self, id: &AutoscalerId) -> Option<&Entry> {

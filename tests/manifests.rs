@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use kube::CustomResourceExt as _;
 use proptest::prelude::*;
 use tidegate::cli::check::{Output, print};
-use tidegate::cli::files;
+use tidegate::files;
 use tidegate::spec::load::{Loaded, SourceText, load};
 use tidegate::spec::manifest;
 use tidegate::spec::problem::Problems;
@@ -172,7 +172,7 @@ fn a_folder_is_read_like_a_mounted_config_map() {
 
     let named_twice = folder.path().join("b.yaml");
     let texts = files::read(&[folder.path().to_owned(), named_twice]).unwrap();
-    let texts: Vec<&str> = texts.iter().map(|text| text.text.as_str()).collect();
+    let texts: Vec<&str> = texts.values().map(|text| text.text.as_str()).collect();
     assert_eq!(texts, ["a.yml", "b.yaml", "c.json"]);
 }
 

@@ -85,3 +85,65 @@ async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
     }
     running.abort();
 }
+
+/// Changed manifests overtake the answers of a round that was sent before.
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_an_earlier_question_is_not_taken_for_one_to_the_new() {
+    let clock = Clock::start();
+    let (asks, intake) = mpsc::channel(1);
+    let (polls, mut changes) = mpsc::unbounded_channel();
+    let (scales, _requests) = mpsc::channel(1);
+    let (specs, specs_in) = mpsc::channel(1);
+    let (samples, samples_in) = mpsc::channel(8);
+    let (_reports, reports_in) = mpsc::channel(8);
+    let board = Arc::new(Board::new(asks));
+    let role = Box::new(|_: &AutoscalerSpec| Role::Advises);
+    let outputs = Outputs { board: Arc::clone(&board), polls, scales, role };
+    let inputs = Inputs { specs: specs_in, samples: samples_in, reports: reports_in, intake };
+    let running = tokio::spawn(Runtime::new(clock, outputs).run(inputs, CancellationToken::new()));
+    let mut put = async |spec: Arc<AutoscalerSpec>| {
+        specs.send(vec![spec]).await.expect("it runs");
+        loop {
+            // Others are told to go.
+            if let Change::Set(key, _) = changes.recv().await.expect("it runs") {
+                return key;
+            }
+        }
+    };
+    let sampled = async |key, taken, backlog| {
+        let sample = Sample { key, trigger: 0, round: Round(1), taken, value: Ok(Observation { backlog }) };
+        samples.send(vec![sample]).await.expect("it runs");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let value = |name: &str| {
+        let published = board.get(&AutoscalerId::new("ns", name))?.latest();
+        published.decision.as_ref()?.triggers.first()?.value
+    };
+    let pause = || tokio::time::sleep(Duration::from_millis(10));
+
+    let key = put(spec("a")).await;
+    pause().await;
+    sampled(key, clock.now(), 5.0).await;
+    assert_eq!(value("a"), Some(5.0));
+
+    // Another question.
+    let before = clock.now();
+    pause().await;
+    let mut elsewhere = (*spec("a")).clone();
+    elsewhere.triggers.first_mut().expect("one").source = Source::Memory { queue: "others".into() };
+    assert_eq!(put(Arc::new(elsewhere)).await, key);
+    sampled(key, before, 7.0).await;
+    assert_eq!(value("a"), None, "nobody knows yet");
+    sampled(key, clock.now(), 8.0).await;
+    assert_eq!(value("a"), Some(8.0));
+
+    // Gone, and another has come: whatever its key is, it has not been read.
+    let before = clock.now();
+    pause().await;
+    let new = put(spec("b")).await;
+    assert_ne!(new, key, "rounds may still be sent for the old one");
+    sampled(key, clock.now(), 9.0).await;
+    sampled(new, before, 9.0).await;
+    assert_eq!((value("a"), value("b")), (None, None));
+    running.abort();
+}

@@ -554,6 +554,7 @@ async fn http_tells_probes_scrapers_and_people() {
     let state = HttpState {
         board: Arc::clone(&rig.board),
         readiness: Arc::clone(&readiness),
+        manifests: Arc::default(),
         clock: rig.clock,
         metrics: None,
         metrics_detail: tidegate::telemetry::names::Detail::Autoscaler,

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::files;
+use crate::files;
 use crate::spec::load::{Loaded, load};
 use crate::spec::render;
 
@@ -58,8 +58,8 @@ struct Findings {
 }
 
 fn check(paths: &[PathBuf], output: Output, allow_addresses: &[String]) -> Result<Findings, Vec<String>> {
-    let texts = files::read(paths).map_err(|errors| lines(&errors))?;
-    let loaded = load(&texts, allow_addresses).map_err(|problems| lines(&problems.0))?;
+    let set = files::read(paths).map_err(|errors| lines(&errors))?;
+    let loaded = load(&files::texts(&set), allow_addresses).map_err(|problems| lines(&problems.0))?;
     let understood = print(&loaded, output).map_err(|error| vec![error])?;
     Ok(Findings { understood, warnings: lines(&loaded.warnings) })
 }

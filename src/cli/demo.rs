@@ -16,7 +16,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{self, LogArgs, LogFormat};
-use crate::app::{Bound, Config, Rehearsal};
+use crate::app::{Bound, ByKeda, Config, Rehearsal};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::model::{AutoscalerId, Decision, Replicas, Tick};
@@ -78,8 +78,9 @@ async fn show(args: &DemoArgs, logs: LogFilter) -> anyhow::Result<()> {
         grpc_address: args.grpc_address,
         http_address: args.http_address,
         loaded,
+        watched: None,
         rehearsal: Some(Rehearsal {
-            by_keda: ids.iter().filter(|id| &*id.name == KEDA).cloned().collect(),
+            by_keda: ByKeda::Only(ids.iter().filter(|id| &*id.name == KEDA).cloned().collect()),
             replicas: None,
             start_up: START_UP,
             keda: run::keda_at_its_defaults(true),

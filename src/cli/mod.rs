@@ -4,7 +4,6 @@
 
 pub mod check;
 pub mod demo;
-pub mod files;
 pub mod metrics;
 pub mod run;
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -10,10 +11,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
-use super::files;
-use crate::app::{Bound, Config, KedaSettings, Rehearsal};
+use crate::app::{Bound, ByKeda, Config, KedaSettings, Rehearsal};
 use crate::engine::hpa::ControllerOptions;
 use crate::engine::keda::{KedaFallback, KedaFallbackBehavior, KedaSpec};
+use crate::files;
+use crate::files::resolve::Load;
+use crate::files::watch::Watched;
 use crate::model::Replicas;
 use crate::source::memory::MemoryQueues;
 
@@ -28,8 +31,8 @@ use crate::telemetry::names::Detail;
 /// Every option has an environment form, named with it.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// A manifest, a folder of them, or - for standard input. May be repeated. Without it, only what KEDA's own
-    /// metadata names is polled, as far as --allow-address goes.
+    /// A manifest, a folder of them, or - for standard input. May be repeated. Changes are followed; SIGHUP asks for a
+    /// look at once. Without it, only what KEDA's own metadata names is polled, as far as --allow-address goes.
     #[arg(short = 'f', long = "file", value_name = "PATH", env = "TIDEGATE_FILES", value_delimiter = ',')]
     pub files: Vec<PathBuf>,
     /// Where KEDA asks (gRPC). Port 0 takes a free one; the log says which.
@@ -123,13 +126,14 @@ const FAILURE_THRESHOLD: u32 = 3;
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, log, rehearsal } = args;
     let logs = start_logging(&log)?;
-    let loaded = read(&files, &allow_addresses)?;
+    let (loaded, watched) = read(&files, &allow_addresses)?;
     if files.is_empty() && allow_addresses.is_empty() {
         tracing::warn!("neither -f nor --allow-address: no server may be asked, and every KEDA call will be refused");
     }
-    let rehearsal = rehearse(&rehearsal, &loaded);
+    let rehearsal = rehearse(&rehearsal);
     let queues = MemoryQueues::new();
-    let config = Config { grpc_address, http_address, loaded, rehearsal, queues, metrics_detail, logs };
+    let watched = Some(watched);
+    let config = Config { grpc_address, http_address, loaded, watched, rehearsal, queues, metrics_detail, logs };
     serving(async {
         let bound = Bound::bind(config).await?;
         let shutdown = CancellationToken::new();
@@ -150,30 +154,34 @@ pub(super) fn start_logging(args: &LogArgs) -> anyhow::Result<LogFilter> {
 /// The thread that serves is this one.
 pub(super) fn serving(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(work)?;
-    Ok(ExitCode::SUCCESS)
+    let outcome = runtime.block_on(work);
+    // A look at the manifests may hang on a mount for good; the end does not wait for it.
+    runtime.shutdown_background();
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
-fn read(files: &[PathBuf], allow_addresses: &[String]) -> anyhow::Result<Loaded> {
-    let texts = files::read(files).map_err(|errors| {
+fn read(files: &[PathBuf], allow_addresses: &[String]) -> anyhow::Result<(Loaded, Watched)> {
+    let set = files::read(files).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("{}", lines.join("\n"))
     })?;
-    let loaded = match load(&texts, allow_addresses) {
+    let allowed = allow_addresses.to_vec();
+    let load: Arc<Load> = Arc::new(move |texts| load(texts, &allowed));
+    let loaded = match load(&files::texts(&set)) {
         Ok(loaded) => loaded,
         Err(problems) => bail!("the manifests cannot be used:\n{problems}"),
     };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded)
+    Ok((loaded, Watched { paths: files.to_vec(), set, load }))
 }
 
-fn rehearse(args: &RehearsalArgs, loaded: &Loaded) -> Option<Rehearsal> {
+fn rehearse(args: &RehearsalArgs) -> Option<Rehearsal> {
     let by_keda = match args.target {
         TargetKind::None => return None,
-        TargetKind::Memory => Default::default(),
-        TargetKind::KedaBox => loaded.autoscalers.iter().map(|spec| spec.id.clone()).collect(),
+        TargetKind::Memory => ByKeda::Nobody,
+        TargetKind::KedaBox => ByKeda::Everybody,
     };
     let fallback = args.keda_fallback_replicas.map(|replicas| KedaFallback {
         failure_threshold: FAILURE_THRESHOLD,

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::list::List;
+use super::manifests::Manifests;
 use super::pieces::Writer;
 use super::ready::Readiness;
 use super::view::Moment;
@@ -37,6 +38,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct HttpState {
     pub board: Arc<Board>,
     pub readiness: Arc<Readiness>,
+    pub manifests: Arc<Manifests>,
     pub clock: Clock,
     /// `None`: only what the board knows is exported.
     pub metrics: Option<Prometheus>,
@@ -59,6 +61,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/metrics", metrics)
         .route("/api/v1/autoscalers", list)
         .route("/api/v1/autoscalers/{namespace}/{name}", get(detail))
+        .route("/api/v1/manifests", get(manifests))
         .with_state(state)
 }
 
@@ -98,6 +101,8 @@ async fn readyz(State(state): State<HttpState>, RawQuery(query): RawQuery) -> Re
             body.push_str(name);
             body.push_str(if holds { " ok\n" } else { " not yet\n" });
         }
+        // For people only: it does not count.
+        body.push_str(&state.manifests.get().line());
     }
     body.push_str(if checks.ready() { "ok\n" } else { "not ready\n" });
     (status, body).into_response()
@@ -112,8 +117,12 @@ fn metrics(state: HttpState, writer: &Writer) -> ([(HeaderName, &'static str); 1
 }
 
 fn list(state: HttpState, writer: &Writer) -> impl IntoResponse + use<> {
-    let list = List::new(state.board, state.clock, state.readiness.is_ready());
+    let list = List::new(state.board, state.clock, state.readiness.is_ready(), state.manifests.get().problems.count);
     ([(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, "application/json")], writer.body(list))
+}
+
+async fn manifests(State(state): State<HttpState>) -> impl IntoResponse {
+    fresh(Json(state.manifests.get().view(Moment::new(state.clock))))
 }
 
 async fn detail(State(state): State<HttpState>, Path((namespace, name)): Path<(String, String)>) -> Response {

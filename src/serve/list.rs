@@ -20,14 +20,14 @@ pub(super) struct List {
 }
 
 enum At {
-    Head { ready: bool },
+    Head { ready: bool, manifest_problems: usize },
     After(AutoscalerId),
     End,
 }
 
 impl List {
-    pub(super) fn new(board: Arc<Board>, clock: Clock, ready: bool) -> Self {
-        List { board, clock, at: At::Head { ready } }
+    pub(super) fn new(board: Arc<Board>, clock: Clock, ready: bool, manifest_problems: usize) -> Self {
+        List { board, clock, at: At::Head { ready, manifest_problems } }
     }
 
     /// `None` where something cannot be written as JSON, which nothing here can: better a document that breaks off
@@ -36,8 +36,8 @@ impl List {
         let moment = Moment::new(self.clock);
         let cells = self.board.all();
         let (mut first, rest) = match &self.at {
-            At::Head { ready } => {
-                serde_json::to_writer(&mut *out, &moment.head(*ready)).ok()?;
+            At::Head { ready, manifest_problems } => {
+                serde_json::to_writer(&mut *out, &moment.head(*ready, *manifest_problems)).ok()?;
                 // Its closing brace follows at the end.
                 out.pop();
                 out.extend_from_slice(b",\"items\":[");

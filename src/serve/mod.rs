@@ -9,6 +9,7 @@ pub mod http;
 pub mod keda;
 mod list;
 pub mod log_level;
+pub mod manifests;
 mod page;
 mod pieces;
 pub mod ready;

@@ -19,6 +19,8 @@ use crate::spec::{AutoscalerSpec, Origin, Policy, Source, TriggerSpec};
 pub(super) struct Head {
     time: String,
     ready: bool,
+    /// Above 0, the last change of the manifests is not in force, or not all of it: see `/api/v1/manifests`.
+    manifest_problems: usize,
 }
 
 /// One row.
@@ -161,16 +163,20 @@ impl Moment {
         Moment { clock, now: clock.now() }
     }
 
-    fn age(self, at: Tick) -> f64 {
+    pub(super) fn age(self, at: Tick) -> f64 {
         self.now.since(at).as_secs_f64()
     }
 
-    fn written(self, at: Tick) -> String {
+    pub(super) fn written(self, at: Tick) -> String {
         rfc3339(self.clock.wall(at))
     }
 
-    pub(super) fn head(self, ready: bool) -> Head {
-        Head { time: self.written(self.now), ready }
+    pub(super) fn now_written(self) -> String {
+        self.written(self.now)
+    }
+
+    pub(super) fn head(self, ready: bool, manifest_problems: usize) -> Head {
+        Head { time: self.written(self.now), ready, manifest_problems }
     }
 
     pub(super) fn detail(self, cell: &Cell) -> Detail {

@@ -11,7 +11,7 @@ use crate::spec::report::closest;
 use crate::spec::{ConnectionSpec, Server};
 
 /// Declared connections by scope, and the address patterns of `--allow-address`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Grants {
     namespaced: HashMap<String, BTreeMap<String, Arc<ConnectionSpec>>>,
     cluster: BTreeMap<String, ClusterGrant>,
@@ -21,7 +21,7 @@ pub struct Grants {
     allow_addresses: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 struct ClusterGrant {
     connection: Arc<ConnectionSpec>,
     /// Patterns of namespaces.

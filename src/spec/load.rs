@@ -5,6 +5,7 @@
 
 mod objects;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -21,7 +22,7 @@ use crate::spec::tree::{self, Node};
 use crate::spec::{AutoscalerSpec, Origin, schema, validate};
 
 /// One file as read: its name for messages, and its text (one or more YAML or JSON documents).
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceText {
     pub file: String,
     pub text: String,
@@ -42,11 +43,11 @@ pub struct Loaded {
 /// # Errors
 ///
 /// Everything that is wrong in any of them, in the order of the files and their lines.
-pub fn load(texts: &[SourceText], allow_addresses: &[String]) -> Result<Loaded, Problems> {
+pub fn load<T: Borrow<SourceText>>(texts: &[T], allow_addresses: &[String]) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
     let mut documents = Vec::new();
     for text in texts {
-        read_file(text, &mut documents, &mut findings);
+        read_file(text.borrow(), &mut documents, &mut findings);
     }
     let mut objects = Vec::new();
     for (file, document) in &documents {
@@ -95,9 +96,9 @@ impl Findings {
         usable
     }
 
-    fn sort(&mut self, texts: &[SourceText]) {
+    fn sort<T: Borrow<SourceText>>(&mut self, texts: &[T]) {
         let order: HashMap<&str, usize> =
-            texts.iter().enumerate().rev().map(|(i, text)| (text.file.as_str(), i)).collect();
+            texts.iter().enumerate().rev().map(|(i, text)| (text.borrow().file.as_str(), i)).collect();
         let key = |problem: &Problem| {
             problem.place.as_ref().map(|place| (order.get(&*place.file).copied(), place.line, place.column))
         };

@@ -7,8 +7,8 @@
 mod labels;
 
 use self::labels::{
-    AUTOSCALER, CONNECTION, FAILURE_KIND, FLOOD, GRPC_CODE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, SCALE_OUTCOME,
-    STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
+    AUTOSCALER, CONNECTION, FAILURE_KIND, FLOOD, GRPC_CODE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, RELOAD_OUTCOME,
+    SCALE_OUTCOME, STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
 };
 pub use self::labels::{Label, Values};
 
@@ -203,6 +203,17 @@ metrics! {
     SCALES = "tidegate_scale_requests_total", Counter of Count by [SCALE_OUTCOME]:
         "Requests to change a workload's scale.",
         "Alert on outcomes other than ok and superseded: what was decided is not what stands.";
+
+    // Manifests
+    MANIFEST_RELOADS = "tidegate_manifest_reloads_total", Counter of Count by [RELOAD_OUTCOME]:
+        "Changes of manifest files that were read.",
+        "A rate above a few an hour is somebody's script that writes files again and again.";
+    MANIFEST_RELOAD_FAILING = "tidegate_manifest_reload_failing", Gauge of Count:
+        "1 while the last change of the manifest files is not in force, or not all of it.",
+        "Alert on 1 for some minutes; /api/v1/manifests has the problems, with file, line and cure.";
+    MANIFEST_RELOAD_SUCCESS = "tidegate_manifest_last_reload_success_timestamp_seconds", Gauge of Seconds:
+        "When manifests last came into force without any problem, in seconds since the epoch.",
+        "Compare it with the time of a deployment, to see whether that has arrived.";
 
     // Per autoscaler
     BACKLOG = "tidegate_trigger_backlog", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:

@@ -38,7 +38,10 @@ fn port_zero_takes_a_free_port_and_says_which() {
     assert_eq!((ports.len(), ports.contains(&0)), (4, false), "{ports:?}");
     one.until_ready();
     assert_eq!((one.get("/livez").status, one.get("/livez").body.as_str()), (200, "ok\n"));
-    assert_eq!(one.get("/readyz?verbose").body, "[+]specs ok\n[+]first-round ok\n[+]not-shutting-down ok\nok\n");
+    assert_eq!(
+        one.get("/readyz?verbose").body,
+        "[+]specs ok\n[+]first-round ok\n[+]not-shutting-down ok\n[+]manifests ok\nok\n"
+    );
 }
 
 #[test]

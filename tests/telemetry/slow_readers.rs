@@ -51,6 +51,7 @@ impl Server {
             runtime.block_on(async {
                 let clock = Clock::start();
                 let state = HttpState {
+                    manifests: Arc::default(),
                     board: board(clock),
                     readiness: Arc::new(Readiness::new()),
                     clock,
@@ -130,6 +131,7 @@ fn board(clock: Clock) -> Arc<Board> {
             health: Health::Fresh,
             value: Some(number as f64),
             taken: Some(now),
+            round: None,
             active: true,
             wants: Some(1),
             reason: Reason::AboveTarget,
@@ -137,6 +139,7 @@ fn board(clock: Clock) -> Arc<Board> {
         };
         let decision = Decision {
             at: now,
+            round: None,
             current: 1,
             current_known: true,
             desired: 2,
@@ -225,6 +228,7 @@ fn no_autoscalers_are_an_empty_list() {
     let (intake, _) = mpsc::channel(1);
     let clock = Clock::start();
     let state = HttpState {
+        manifests: Arc::default(),
         board: Arc::new(Board::new(intake)),
         readiness: Arc::new(Readiness::new()),
         clock,

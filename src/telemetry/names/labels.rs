@@ -46,6 +46,8 @@ pub(super) const TRIGGER: Label = Label::named("trigger", "the trigger's name in
 pub(super) const VERSION: Label = Label::named("version", "this binary's, so one value a process");
 
 pub(super) const OUTCOME: Label = Label::closed("outcome", || vec!["ok", "error"]);
+/// All of a change is in force, part of it, or nothing.
+pub(super) const RELOAD_OUTCOME: Label = Label::closed("outcome", || vec!["ok", "partly", "broken"]);
 pub(super) const ORIGIN: Label = Label::closed("origin", || vec!["manifest", "keda"]);
 pub(super) const FAILURE_KIND: Label = Label::closed("kind", failure_kinds);
 pub(super) const REASON: Label = Label::closed("reason", || Reason::ALL.map(Reason::as_str).to_vec());
