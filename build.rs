@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(true)
         .build_server(true)
         .build_transport(true)
+        // `src/proto.rs` says why.
+        .codec_path("crate::proto::SmallCodec")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -34,8 +34,11 @@ use crate::rehearse::http::HeldBy;
 use crate::runtime::{Inputs, Outputs, Runtime};
 use crate::serve::http::HttpState;
 use crate::serve::keda::{KedaScaler, Parts};
+use crate::serve::listen::{self, Door, Listener};
 use crate::serve::ready::Readiness;
-use crate::serve::{grpc, http, log_level};
+use crate::serve::tls;
+use crate::serve::tls::reload::Tls;
+use crate::serve::{grpc, http, limits, log_level};
 use crate::source::memory::MemoryQueues;
 use crate::spec::load::Loaded;
 use crate::spec::{AutoscalerSpec, Change};
@@ -61,6 +64,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(6);
 pub struct Config {
     pub grpc_address: SocketAddr,
     pub http_address: SocketAddr,
+    pub tls: TlsFiles,
     pub loaded: Loaded,
     /// The files behind it, if they are to be followed as they change.
     pub watched: Option<Watched>,
@@ -72,11 +76,20 @@ pub struct Config {
     pub logs: LogFilter,
 }
 
+/// The doors that speak TLS, and from which files.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    pub grpc: Option<tls::Files>,
+    pub http: Option<tls::Files>,
+}
+
 /// Everything bound and nothing running yet.
 pub struct Bound {
     clock: Clock,
     grpc: TcpListener,
     http: TcpListener,
+    grpc_tls: Option<Tls>,
+    http_tls: Option<Tls>,
     loaded: Loaded,
     watched: Option<Watched>,
     rehearsal: Option<(Rehearsal, Arc<MemoryTarget>)>,
@@ -93,11 +106,17 @@ impl Bound {
     /// Binds both doors and installs the metrics recorder.
     ///
     /// # Errors
-    /// An address is taken or not ours, or a recorder is installed already.
+    /// An address is taken or not ours, TLS files cannot be used, or a recorder is installed already.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let Config { grpc_address, http_address, loaded, watched, rehearsal, queues, metrics_detail, logs } = config;
+        let Config { grpc_address, http_address, tls, loaded, watched, rehearsal, queues, metrics_detail, logs } =
+            config;
         let clock = Clock::start();
         let metrics = Prometheus::install()?;
+        let load = |door: Door, files: Option<tls::Files>| {
+            let flags = || format!("TLS of the {} door (--{0}-tls-cert, ..)", door.as_str());
+            files.map(|files| Tls::load(door, files).with_context(flags)).transpose()
+        };
+        let (grpc_tls, http_tls) = (load(Door::Grpc, tls.grpc)?, load(Door::Http, tls.http)?);
         let bind = async |address: SocketAddr, flag: &str| {
             let advice = || format!("cannot listen on {address}; choose another with {flag}");
             TcpListener::bind(address).await.with_context(advice)
@@ -115,6 +134,8 @@ impl Bound {
             clock,
             grpc,
             http,
+            grpc_tls,
+            http_tls,
             loaded,
             watched,
             rehearsal,
@@ -158,8 +179,8 @@ impl Bound {
     /// A part ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (grpc_address, http_address) = self.addresses()?;
-        let Bound { clock, grpc, http, loaded, watched, rehearsal, board, queues, intake, reports, .. } = self;
-        let Bound { metrics, metrics_detail, logs, .. } = self;
+        let Bound { clock, grpc, http, grpc_tls, http_tls, loaded, watched, rehearsal, board, .. } = self;
+        let Bound { queues, intake, reports, metrics, metrics_detail, logs, .. } = self;
         let Loaded { autoscalers, grants, warnings } = loaded;
         let grants = Arc::new(ArcSwap::from_pointee(grants));
         let readiness = Arc::new(Readiness::new());
@@ -193,7 +214,19 @@ impl Bound {
             clock,
             shutdown: stop_serving.clone(),
         });
-        let served = grpc::serve(grpc, scaler, Arc::clone(&readiness), stop_serving.clone());
+        let mut upkeep = JoinSet::new();
+        let mut listen = |door: Door, socket: TcpListener, tls: Option<Tls>| {
+            let limits = listen::Limits::of(door).at_most(listen::share_of_files(door));
+            let listener = Listener::new(door, socket).with_limits(limits).with_tls(tls.as_ref().map(Tls::secured));
+            if let Some(tls) = tls {
+                upkeep.spawn(tls.keep_current());
+            }
+            listener
+        };
+        let (grpc, http) = (listen(Door::Grpc, grpc, grpc_tls), listen(Door::Http, http, http_tls));
+        let limits = limits::Limits::default();
+        let (shown, stop) = (Arc::clone(&readiness), stop_serving.clone());
+        let served = grpc::serve_incoming(grpc.incoming(), scaler, shown, stop, limits);
         parts.spawn(async move { ("gRPC server", served.await.map_err(anyhow::Error::from)) });
 
         // === the workloads, in a rehearsal ===
@@ -260,9 +293,8 @@ impl Bound {
             metrics_detail,
         });
         let router = router.merge(log_level::router(logs, clock)).merge(workloads_router);
-        let served = http::serve(http, router, stop_serving.clone());
+        let served = http::serve_on(http, router, stop_serving.clone());
         parts.spawn(async move { ("HTTP server", served.await.map_err(anyhow::Error::from)) });
-        let mut upkeep = JoinSet::new();
         upkeep.spawn(async move { metrics.keep_up().await });
         upkeep.spawn(announce_readiness(Arc::clone(&board), autoscalers, Arc::clone(&readiness)));
         tracing::info!(%grpc_address, %http_address, version = env!("CARGO_PKG_VERSION"), "serving");

@@ -44,6 +44,8 @@
 //! | what happens when a server dies | `poller/task.rs`, `poller/backoff.rs` |
 //! | what happens when a password or a certificate changes | `poller/renewal.rs`, `source/redis/material.rs` |
 //! | what KEDA is answered | `serve/keda/answer.rs` |
+//! | who gets in, and what callers may take | `serve/listen.rs`, `serve/limits.rs`, `serve/http/door.rs` |
+//! | TLS: versions, ciphers, changes of certificates | [`serve::tls`] |
 //! | the name of a metric | [`telemetry::names`] |
 //! | a cluster without a cluster | [`rehearse`] and [`target::memory`] |
 //! | the commands and their flags | [`cli`] |
@@ -56,7 +58,7 @@
 //! | room | may import | libraries |
 //! |---|---|---|
 //! | `model` | nothing | only `std`; never `std::time::Instant`, `std::time::SystemTime` |
-//! | `proto` | nothing | only `std`, `prost`, `tonic` |
+//! | `proto` | nothing | only `std`, `prost`, `tonic`, `tonic_prost` |
 //! | `clock` | `model` | only `std`, `tokio` |
 //! | `telemetry` | `model` | only `std`, `tokio`, `thiserror`, `metrics`, `metrics_exporter_prometheus`, `tracing`, `tracing_subscriber` |
 //! | `spec` | `model` | only `std`, `serde`, `serde_json`, `serde_saphyr`, `schemars`, `thiserror`, `kube::CustomResource`; never `std::time::Instant`, `std::time::SystemTime`, `std::fs`, `std::env`, `std::thread` |

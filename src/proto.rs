@@ -3,6 +3,47 @@
 //! A room of its own, so that both sides of the wire (`serve` answers, the rehearsal asks) share it and neither
 //! imports the other.
 
+use std::marker::PhantomData;
+
+use prost::Message;
+use tonic::codec::{BufferSettings, Codec};
+use tonic_prost::ProstCodec;
+
+/// What a call sets aside for its request and, as long as it lives, for its answer. Ours have a hundred bytes or three;
+/// tonic's default of 8 KiB each would be 80 MiB for ten thousand open streams. A larger message grows it.
+const BUFFER: usize = 512;
+/// As tonic has it: a stream that has this much to say at once says it in pieces.
+const YIELD: usize = 32 * 1024;
+
+/// Protocol Buffers with buffers of our size.
+#[derive(Clone, Debug)]
+pub struct SmallCodec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for SmallCodec<T, U> {
+    fn default() -> Self {
+        SmallCodec(PhantomData)
+    }
+}
+
+impl<T, U> Codec for SmallCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = <ProstCodec<T, U> as Codec>::Encoder;
+    type Decoder = <ProstCodec<T, U> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BUFFER, YIELD))
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER, YIELD))
+    }
+}
+
 /// Messages, client and server of package `externalscaler`.
 #[allow(
     missing_docs,

@@ -16,7 +16,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{self, LogArgs, LogFormat};
-use crate::app::{Bound, ByKeda, Config, Rehearsal};
+use crate::app::{Bound, ByKeda, Config, Rehearsal, TlsFiles};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::model::{AutoscalerId, Decision, Replicas, Tick};
@@ -77,6 +77,7 @@ async fn show(args: &DemoArgs, logs: LogFilter) -> anyhow::Result<()> {
     let config = Config {
         grpc_address: args.grpc_address,
         http_address: args.http_address,
+        tls: TlsFiles::default(),
         loaded,
         watched: None,
         rehearsal: Some(Rehearsal {

@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod metrics;
 pub mod run;
+pub mod tls;
 
 use std::process::ExitCode;
 
@@ -54,7 +55,7 @@ Examples:
 pub enum Command {
     /// Poll, decide and serve until told to stop (SIGTERM or Ctrl-C; a second one ends at once).
     #[command(after_help = RUN_EXAMPLES)]
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Show it at work: an in-memory queue, workers, KEDA in a box; no Redis and no cluster needed.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(demo::DemoArgs),
@@ -73,7 +74,7 @@ impl Cli {
     /// What ended it, for `main` to print.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Run(args) => run::run(args),
+            Command::Run(args) => run::run(*args),
             Command::Demo(args) => demo::run(&args),
             Command::Check(args) => Ok(check::run(args)),
             Command::Metrics(args) => metrics::run(&args),

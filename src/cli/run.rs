@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
+use super::tls::TlsArgs;
 use crate::app::{Bound, ByKeda, Config, KedaSettings, Rehearsal};
 use crate::engine::hpa::ControllerOptions;
 use crate::engine::keda::{KedaFallback, KedaFallbackBehavior, KedaSpec};
@@ -49,6 +50,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "DETAIL", env = "TIDEGATE_METRICS_DETAIL", default_value = "autoscaler",
         value_parser = PossibleValuesParser::new(Detail::ALL.map(Detail::as_str)).map(|text| detail(&text)))]
     pub metrics_detail: Detail,
+    #[command(flatten)]
+    pub tls: TlsArgs,
     #[command(flatten)]
     pub log: LogArgs,
     #[command(flatten)]
@@ -124,8 +127,12 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// # Errors
 /// Manifests that cannot be used, an address that is taken, or a part that failed.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, log, rehearsal } = args;
+    let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, tls, log, rehearsal } = args;
     let logs = start_logging(&log)?;
+    let tls = tls.files()?;
+    if matches!(rehearsal.target, TargetKind::KedaBox) && tls.grpc.is_some() {
+        bail!("KEDA in a box asks over plain gRPC: leave out --grpc-tls-cert, or choose another --target");
+    }
     let (loaded, watched) = read(&files, &allow_addresses)?;
     if files.is_empty() && allow_addresses.is_empty() {
         tracing::warn!("neither -f nor --allow-address: no server may be asked, and every KEDA call will be refused");
@@ -133,7 +140,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let rehearsal = rehearse(&rehearsal);
     let queues = MemoryQueues::new();
     let watched = Some(watched);
-    let config = Config { grpc_address, http_address, loaded, watched, rehearsal, queues, metrics_detail, logs };
+    let config = Config { grpc_address, http_address, tls, loaded, watched, rehearsal, queues, metrics_detail, logs };
     serving(async {
         let bound = Bound::bind(config).await?;
         let shutdown = CancellationToken::new();

@@ -9,11 +9,13 @@ use tokio::net::TcpListener;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::keda::KedaScaler;
+use super::limits::{Admission, LARGEST_REQUEST, Limits};
+use super::listen::{Door, Listener};
 use super::ready::Readiness;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::externalscaler::external_scaler_server::{ExternalScalerServer, SERVICE_NAME};
@@ -22,6 +24,14 @@ use crate::proto::externalscaler::external_scaler_server::{ExternalScalerServer,
 /// the kernel alone would need some fifteen minutes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a connection may send ahead of our reading on one stream: HTTP/2's own default, and the largest request.
+const STREAM_WINDOW: u32 = 65_535;
+/// And on all of its streams, where hyper would allow a mebibyte. Not less: h2 bounds the small frames that are not read
+/// yet in proportion to it, and a turn of reading (`listen/connection.rs`) may bring two hundred requests.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// gRPC's own headers have some three hundred bytes; a token and a trace that a mesh adds, some two thousand.
+const HEADER_LIST: u32 = 8 * 1024;
 
 /// From the signal to closing what is still open. Our own streams end at once; somebody else's (a health watch) may
 /// never.
@@ -45,12 +55,11 @@ pub async fn serve(
     readiness: Arc<Readiness>,
     shutdown: CancellationToken,
 ) -> Result<(), GrpcError> {
-    // Answers are smaller than a segment and somebody waits for each.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    serve_incoming(incoming, scaler, readiness, shutdown).await
+    let incoming = Listener::new(Door::Grpc, listener).incoming();
+    serve_incoming(incoming, scaler, readiness, shutdown, Limits::default()).await
 }
 
-/// As [`serve`], over connections that somebody else accepts (TLS, say).
+/// As [`serve`], over connections that somebody else accepts (TLS, say), and with limits on the calls.
 ///
 /// # Errors
 /// As [`serve`].
@@ -59,6 +68,7 @@ pub async fn serve_incoming<I, IO, IE>(
     scaler: KedaScaler,
     readiness: Arc<Readiness>,
     shutdown: CancellationToken,
+    limits: Limits,
 ) -> Result<(), GrpcError>
 where
     I: Stream<Item = Result<IO, IE>>,
@@ -71,9 +81,11 @@ where
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let reflection = descriptors().build_v1()?;
+    let reflection = descriptors().build_v1()?.max_decoding_message_size(LARGEST_REQUEST);
     // grpcurl and others still ask in the old dialect first.
-    let reflection_alpha = descriptors().build_v1alpha()?;
+    let reflection_alpha = descriptors().build_v1alpha()?.max_decoding_message_size(LARGEST_REQUEST);
+    let health = health.max_decoding_message_size(LARGEST_REQUEST);
+    let scaler = ExternalScalerServer::new(scaler).max_decoding_message_size(LARGEST_REQUEST);
 
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -81,7 +93,12 @@ where
         // No cap on streams: KEDA sends every push trigger's streams and all unary calls over one connection, and
         // calls beyond a cap would queue there without a deadline.
         .max_concurrent_streams(None)
-        .add_service(ExternalScalerServer::new(scaler))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADER_LIST)
+        // What h2 does against streams that are reset as soon as they are opened stays at its defaults.
+        .layer(Admission::new(limits))
+        .add_service(scaler)
         .add_service(health)
         .add_service(reflection)
         .add_service(reflection_alpha)

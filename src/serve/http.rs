@@ -1,9 +1,10 @@
 //! HTTP for probes, Prometheus, people and scripts: `/livez`, `/readyz`, `/metrics`, `/api/v1`, and the status page.
 //!
 //! Read-only, and nothing secret in it: what may be shown is listed in the views, field by field. What grows with the
-//! autoscalers is answered in [pieces](super::pieces).
+//! autoscalers is answered in [pieces](super::pieces). Connections and the bounds on them are in [`door`].
 
-use std::net::SocketAddr;
+mod door;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::list::List;
+use super::listen::{Door, Listener};
 use super::manifests::Manifests;
 use super::pieces::Writer;
 use super::ready::Readiness;
@@ -70,17 +72,18 @@ pub fn router(state: HttpState) -> Router {
 /// # Errors
 /// The listener failed.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
-    let stop = shutdown.clone();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
-    let too_long = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        ended = server.into_future() => ended,
-        () = too_long => Ok(()),
-    }
+    serve_on(Listener::new(Door::Http, listener), router, shutdown).await
+}
+
+/// As [`serve`], on a listener with TLS or limits of its own.
+///
+/// Handlers find the peer as `ConnectInfo<SocketAddr>` and as [`super::listen::Peer`], and the
+/// [`super::request_id::RequestId`], in the request's extensions.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_on(listener: Listener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
+    door::serve(listener, router, shutdown).await
 }
 
 /// Alive is whoever answers: a restart cures no unreachable Redis.

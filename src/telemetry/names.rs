@@ -7,8 +7,9 @@
 mod labels;
 
 use self::labels::{
-    AUTOSCALER, CONNECTION, FAILURE_KIND, FLOOD, GRPC_CODE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, RELOAD_OUTCOME,
-    SCALE_OUTCOME, STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
+    ABANDONED, AUTOSCALER, CONNECTION, DOOR, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME, METHOD, NAMESPACE,
+    ORIGIN, OUTCOME, REASON, REFUSED_CALL, REFUSED_CONNECTION, RELOAD_OUTCOME, SCALE_OUTCOME, STREAM_METHOD, TRIGGER,
+    UNARY_METHOD, VERSION,
 };
 pub use self::labels::{Label, Values};
 
@@ -268,6 +269,37 @@ metrics! {
     GRPC_STREAMS = "tidegate_grpc_streams", Gauge of Count by [STREAM_METHOD]:
         "Streams open.",
         "Zero with external-push triggers in the cluster means that KEDA does not reach this process.";
+
+    // The doors
+    CONNECTIONS = "tidegate_connections", Gauge of Count by [DOOR]:
+        "Connections open to us, TLS handshakes included.",
+        "A number that only grows is a caller that opens a connection for each call.";
+    CONNECTIONS_REFUSED = "tidegate_connections_refused_total", Counter of Count by [DOOR, REFUSED_CONNECTION]:
+        "Connections closed at once because too many were open, in total or of one peer.",
+        "A rate above zero is a flood, or a proxy before us that stands for many.";
+    CONNECTIONS_ABANDONED = "tidegate_connections_abandoned_total", Counter of Count by [DOOR, ABANDONED]:
+        "Connections closed because the peer said nothing, or did not read.",
+        "A few are port scans and plain TCP probes; many are somebody who holds connections open.";
+    ACCEPT_ERRORS = "tidegate_accept_errors_total", Counter of Count by [DOOR]:
+        "Connections that could not be accepted, for want of file descriptors, say.",
+        "Alert on any: raise the limit on open files, or look at who holds them.";
+    TLS_HANDSHAKES = "tidegate_tls_handshakes_total", Counter of Count by [DOOR, HANDSHAKE_OUTCOME]:
+        "TLS handshakes with callers.",
+        "After a rotation, outcome=\"error\" is callers that do not trust the new certificate, or whose own we do not.";
+    TLS_RELOADS = "tidegate_tls_reloads_total", Counter of Count by [DOOR, OUTCOME]:
+        "Changes of a door's TLS files, taken or refused.",
+        "Wait for outcome=\"ok\" after a rotation.";
+    TLS_RELOAD_FAILING = "tidegate_tls_reload_failing", Gauge of Count by [DOOR]:
+        "1 while a door's TLS files cannot be used and the last good ones serve on.",
+        "Alert on 1 for some minutes: the certificate that serves will run out.";
+    GRPC_IN_FLIGHT = "tidegate_grpc_calls_in_flight", Gauge of Count:
+        "RPCs and streams open, of all services.",
+        "Thousands without thousands of external-push triggers are somebody who opens streams for their own sake.";
+    GRPC_REFUSED = "tidegate_grpc_calls_refused_total", Counter of Count by [REFUSED_CALL]:
+        "RPCs ended to protect the process: too many open, too many bytes being received, or a request that came too slowly.",
+        "A rate above zero is a flood, or slow callers; KEDA's own calls are small and come at once.";
+
+    // The process
     BUILD_INFO = "tidegate_build_info", Gauge of Count by [VERSION]:
         "Always 1.",
         "Shows which versions run, during an upgrade say; absent means down.";

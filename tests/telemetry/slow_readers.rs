@@ -214,7 +214,7 @@ fn all_metrics(text: &str) {
 fn all_rows(text: &str) {
     let document: Value = serde_json::from_str(text).unwrap();
     let fields: Vec<&String> = document.as_object().unwrap().keys().collect();
-    assert_eq!(fields, ["items", "ready", "time"]);
+    assert_eq!(fields, ["items", "manifestProblems", "ready", "time"]);
     assert!(text.starts_with("{\"time\":\""), "in the order of before");
     let names: BTreeSet<&str> =
         document["items"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();

@@ -56,6 +56,11 @@ pub(super) const SCALE_OUTCOME: Label = Label::closed("outcome", || {
     let own = ["ok", "superseded", "conflict", "unknown_workload", "out_of_range"];
     own.into_iter().chain(failure_kinds()).collect()
 });
+pub(super) const DOOR: Label = Label::closed("door", || vec!["grpc", "http"]);
+pub(super) const REFUSED_CONNECTION: Label = Label::closed("reason", || vec!["total", "peer"]);
+pub(super) const ABANDONED: Label = Label::closed("reason", || vec!["silent", "stalled"]);
+pub(super) const HANDSHAKE_OUTCOME: Label = Label::closed("outcome", || vec!["ok", "error", "timeout"]);
+pub(super) const REFUSED_CALL: Label = Label::closed("reason", || vec!["calls", "bytes", "slow"]);
 pub(super) const METHOD: Label = Label::closed("method", || [unary(), streams()].concat());
 pub(super) const UNARY_METHOD: Label = Label::closed("method", unary);
 pub(super) const STREAM_METHOD: Label = Label::closed("method", streams);

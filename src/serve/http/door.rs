@@ -1,0 +1,235 @@
+//! The HTTP/1.1 server: connections in, requests to the routes, and the bounds on both.
+//!
+//! What the routes answer can be megabytes (the metrics of ten thousand autoscalers), and a peer that asks often and
+//! reads slowly would have us hold many of them. So large answers take turns, per address and in all, a turn lasts until
+//! the answer has been handed on in small pieces, and the rest wait without holding anything. Probes never wait.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse as _;
+use http_body::{Frame, SizeHint};
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tonic::codegen::Service as _;
+
+use super::DRAIN;
+use crate::serve::listen::{Connection, Listener, Peer};
+use crate::serve::request_id::{HEADER, RequestId};
+
+/// For a request's head to arrive, and for a kept connection to be used again.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A browser sends twenty headers, Prometheus seven.
+const MAX_HEADERS: usize = 64;
+/// What hyper may hold of a connection in either direction; its own minimum is half of it.
+const MAX_BUFFER: usize = 16 * 1024;
+const MAX_HEAD: usize = 8 * 1024;
+/// Bodies are `{"replicas": 3}` or a log filter.
+const MAX_BODY: usize = 64 * 1024;
+/// From a request's head to its answer, waiting for a turn included. A scrape of ten thousand autoscalers takes tenths
+/// of a second.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Large answers at a time. They are made one after the other anyway; eight times some megabytes is what can be spared.
+const TURNS: usize = 8;
+/// From being given a turn to having handed the answer on. Without it, a few who read as slowly as a connection may
+/// would keep every turn for hours.
+const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+/// An answer is handed on in pieces of this size, so that no more of it is held than is being written.
+const PIECE: usize = 16 * 1024;
+
+/// What all connections share.
+struct Room {
+    router: Router,
+    turns: Arc<Semaphore>,
+    /// Who shows no certificate is told no, except by the probes.
+    certificates: bool,
+}
+
+pub(super) async fn serve(listener: Listener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
+    let room =
+        Arc::new(Room { router, turns: Arc::new(Semaphore::new(TURNS)), certificates: listener.wants_certificates() });
+    let mut connections = listener.open();
+    let (open, cut) = (TaskTracker::new(), CancellationToken::new());
+    loop {
+        tokio::select! {
+            connection = connections.recv() => match connection {
+                Some(connection) => {
+                    open.spawn(Arc::clone(&room).converse(connection, shutdown.clone(), cut.clone()));
+                }
+                None => return Err(std::io::Error::other("nobody accepts connections any more")),
+            },
+            () = shutdown.cancelled() => break,
+        }
+    }
+    drop(connections);
+    open.close();
+    // Whoever is not done by then is cut off.
+    drop(timeout(DRAIN, open.wait()).await);
+    cut.cancel();
+    Ok(())
+}
+
+impl Room {
+    async fn converse(self: Arc<Self>, connection: Connection, shutdown: CancellationToken, cut: CancellationToken) {
+        let peer = connection.peer().clone();
+        let overdue = cut.child_token();
+        let cut = overdue.clone();
+        let answer = move |request| {
+            let (room, peer, overdue) = (Arc::clone(&self), peer.clone(), overdue.clone());
+            async move { Ok::<_, Infallible>(room.answer(peer, request, overdue).await) }
+        };
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(MAX_BUFFER);
+        let mut served = pin!(http.serve_connection(TokioIo::new(connection), service_fn(answer)));
+        let ended = tokio::select! {
+            ended = served.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = served => ended,
+                    () = cut.cancelled() => Ok(()),
+                }
+            }
+            () = cut.cancelled() => Ok(()),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "HTTP connection ended");
+        }
+    }
+
+    async fn answer(&self, peer: Peer, mut request: Request<Incoming>, overdue: CancellationToken) -> Response<Pieces> {
+        let id = RequestId::of(request.headers());
+        let probe = matches!(request.uri().path(), "/livez" | "/readyz");
+        let mut turn = None;
+        let mut response = if self.certificates && !peer.certified && !probe {
+            let message = "a client certificate is needed here; without one there are only /livez and /readyz\n";
+            (StatusCode::FORBIDDEN, message).into_response()
+        } else {
+            request.extensions_mut().insert(ConnectInfo(peer.address));
+            request.extensions_mut().insert(id.clone());
+            let own_turns = Arc::clone(&peer.shared.turns);
+            request.extensions_mut().insert(peer);
+            let work = async {
+                if !probe {
+                    turn = Some(Turn::wait(own_turns, Arc::clone(&self.turns), overdue).await);
+                }
+                // A router is always ready, and its error cannot happen.
+                let Ok(response) = self.router.clone().call(request.map(|body| Limited::new(body, MAX_BODY))).await;
+                response
+            };
+            let busy = || (StatusCode::SERVICE_UNAVAILABLE, "not answered within 30 s; try again later\n");
+            timeout(REQUEST_TIMEOUT, work).await.unwrap_or_else(|_| busy().into_response())
+        };
+        response.headers_mut().insert(HEADER, id.value());
+        response.map(|body| Pieces::new(body, turn))
+    }
+}
+
+/// The right to make one large answer.
+struct Turn {
+    _own: Option<OwnedSemaphorePermit>,
+    _shared: Option<OwnedSemaphorePermit>,
+    _until: AbortOnDropHandle<()>,
+}
+
+impl Turn {
+    /// First among those of the same address, so that one with many connections keeps only itself waiting. `overdue`
+    /// is told when the turn has lasted too long.
+    async fn wait(own: Arc<Semaphore>, shared: Arc<Semaphore>, overdue: CancellationToken) -> Self {
+        // Neither is ever closed.
+        let (own, shared) = (own.acquire_owned().await.ok(), shared.acquire_owned().await.ok());
+        let until = tokio::spawn(async move {
+            sleep(TURN_TIMEOUT).await;
+            overdue.cancel();
+        });
+        Turn { _own: own, _shared: shared, _until: AbortOnDropHandle::new(until) }
+    }
+}
+
+/// A body in small copies, so that the large original can go before the last of it is written.
+struct Pieces {
+    body: Body,
+    pending: VecDeque<Bytes>,
+    turn: Option<Turn>,
+}
+
+impl Pieces {
+    fn new(body: Body, turn: Option<Turn>) -> Self {
+        Pieces { body, pending: VecDeque::new(), turn }
+    }
+
+    fn next_piece(&mut self) -> Option<Bytes> {
+        let front = self.pending.front_mut()?;
+        if front.len() <= PIECE {
+            return self.pending.pop_front().map(|last| Bytes::copy_from_slice(&last));
+        }
+        Some(Bytes::copy_from_slice(&front.split_to(PIECE)))
+    }
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        if let Some(piece) = this.next_piece() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if data.len() > PIECE => {
+                    this.pending.push_back(data);
+                    let piece = this.next_piece().unwrap_or_default();
+                    Poll::Ready(Some(Ok(Frame::data(piece))))
+                }
+                Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(other) => Poll::Ready(Some(Ok(other))),
+            },
+            end @ Poll::Ready(None) => {
+                this.turn = None;
+                end
+            }
+            other => other,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pending.is_empty() && self.body.is_end_stream()
+    }
+
+    /// Exact where the original was: that becomes the content-length.
+    fn size_hint(&self) -> SizeHint {
+        let pending: usize = self.pending.iter().map(Bytes::len).sum();
+        let pending = u64::try_from(pending).unwrap_or(u64::MAX);
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(pending));
+        }
+        hint.set_lower(rest.lower().saturating_add(pending).min(hint.upper().unwrap_or(u64::MAX)));
+        hint
+    }
+}
