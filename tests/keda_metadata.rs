@@ -254,3 +254,45 @@ fn a_credential_is_printed_nowhere() {
     let printed = format!("{ask:?} {object:?} {:?} {}", grants(), Problems(ask.warnings.clone()));
     assert!(!printed.contains("planted-secret"), "{printed}");
 }
+
+fn read_of(namespace: &str, name: &str, pairs: &[(String, String)]) -> Result<Ask, Problems> {
+    let metadata: HashMap<String, String> = pairs.iter().cloned().collect();
+    let anywhere = Grants::new(&["*".to_owned()]);
+    read(&ScaledObject { namespace, name, metadata: &metadata }, &anywhere)
+}
+
+#[test]
+fn an_object_that_no_cluster_can_hold_is_refused() {
+    let map: Vec<(String, String)> = [HERE, LIST].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    assert!(read_of("pulse", "worker.v1", &map).is_ok());
+    let long = "n".repeat(1 << 20);
+    for (namespace, name, wrong) in [
+        ("", "worker", "namespace: `` is not"),
+        ("pulse/../billing", "worker", "namespace: `pulse/"),
+        ("evil.example:6379 ", "worker", "namespace: `evil"),
+        ("pulse", "", "name: `` is not"),
+        ("pulse", "wor\nker", "name: `wor\\nker` is not"),
+        ("pulse", &long, "name: `nnn"),
+    ] {
+        let problems = read_of(namespace, name, &map).unwrap_err().to_string();
+        assert!(problems.starts_with(&format!("scaledObjectRef.{wrong}")) && problems.len() < 1000, "{problems}");
+        let named = [("autoscaler".to_owned(), "celery-high".to_owned())];
+        assert!(read_of(namespace, name, &named).is_err());
+    }
+}
+
+#[test]
+fn huge_maps_are_refused_and_many_strangers_are_counted() {
+    let pairs = |count: usize, value: &str| -> Vec<(String, String)> {
+        let known = [HERE, LIST].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        known.into_iter().chain((0..count).map(|i| (format!("key{i}"), value.to_owned()))).collect()
+    };
+    let Ok(Ask::Trigger(ask)) = read_of("pulse", "worker", &pairs(100, "x")) else { panic!("no trigger") };
+    assert!(ask.registration.is_ok());
+    assert_eq!(ask.warnings.len(), 17);
+    assert!(ask.warnings[16].to_string().contains("84 more keys have no effect"), "{}", ask.warnings[16]);
+    for map in [pairs(300, "x"), pairs(1, &"x".repeat(40_000)), pairs(50_000, "x")] {
+        let problems = read_of("pulse", "worker", &map).unwrap_err().to_string();
+        assert!(problems.contains("more than a trigger can mean; at most 256 keys"), "{problems}");
+    }
+}

@@ -231,3 +231,81 @@ fn ten_thousand_autoscalers_fit_into_one_file() {
     let loaded = load(&[SourceText { file: "many.yaml".to_owned(), text }], &[]).unwrap();
     assert_eq!(loaded.autoscalers.len(), 10_000);
 }
+
+#[test]
+fn any_tolerance_is_printed_as_the_same_number() {
+    for tolerance in ["0.1", "0.059", "59m", "1n", "2147483647.1", "123456789.123456789", "1e3", "0", "99999999999.999"]
+    {
+        let text = with_triggers("[{ memory: { queue: jobs }, policy: { fixed: { replicas: 1 } } }]");
+        let spec = text.strip_suffix(" }\n").unwrap();
+        let text = format!("{spec}, behavior: {{ scaleUp: {{ tolerance: \"{tolerance}\" }} }} }}\n");
+        let loaded = load_text(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let printed = print(&loaded, Output::Yaml).unwrap();
+        let again = load_text(&printed).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(loaded.autoscalers, again.autoscalers, "{tolerance}:\n{printed}");
+    }
+}
+
+/// One QueueAutoscaler with this as its triggers.
+fn with_triggers(triggers: &str) -> String {
+    format!(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: QueueAutoscaler\nmetadata: {{ name: worker }}\nspec: {{ scaleTargetRef: \
+         {{ name: worker }}, triggers: {triggers} }}\n"
+    )
+}
+
+fn problems_of(text: &str) -> String {
+    let problems = load_text(text).expect_err("is broken");
+    assert!(problems.0.len() <= 1001, "{} problems", problems.0.len());
+    problems.to_string()
+}
+
+#[test]
+fn blocks_may_not_be_deeper_than_a_stack_by_aliases() {
+    // Each of these anchors is a hundred blocks deep, and the next one begins where it ends.
+    let (open, close) = ("[".repeat(100), "]".repeat(100));
+    let mut text = format!("a0: &a0 {open}{close}\n");
+    for i in 1..500 {
+        text.push_str(&format!("a{i}: &a{i} {open}*a{}{close}\n", i - 1));
+    }
+    assert!(
+        problems_of(&text).contains("more than 200 blocks in blocks; write fewer aliases"),
+        "{}",
+        problems_of(&text)
+    );
+    // The parser has a limit of its own for what is written out.
+    assert!(problems_of(&"[".repeat(100_000)).contains("recursion limit"), "{}", problems_of(&"[".repeat(100_000)));
+}
+
+#[test]
+fn what_anchors_and_aliases_copy_is_counted() {
+    let long = "x".repeat(1 << 20);
+    // A thousand megabytes, if they were copied.
+    let aliases = "*a, ".repeat(1000);
+    assert!(problems_of(&format!("[ &a {long}, {aliases} ]")).contains("values in one file"), "long texts");
+    // Each of the blocks around these is kept for aliases that never come.
+    let anchors: String = (0..150).map(|i| format!("&a{i} [")).collect();
+    let text = format!("{anchors}{}{}", "a, ".repeat(20_000), "]".repeat(150));
+    assert!(problems_of(&text).contains("values in one file"), "blocks that are kept: {}", problems_of(&text));
+}
+
+#[test]
+fn many_mistakes_are_counted_and_the_first_ones_named() {
+    let strangers: String = (0..50_000).map(|i| format!("stranger{i}: 1, ")).collect();
+    let problems = problems_of(&with_triggers(&format!("[{{ {strangers} }}]")));
+    assert!(
+        problems.contains("stranger0`")
+            && problems.ends_with("in this object; correct those that are named; many have one cause")
+            && problems.len() < 50_000,
+        "{problems}"
+    );
+    let problems = problems_of(&with_triggers(&format!("[{}]", "{}, ".repeat(20_000))));
+    assert!(problems.contains("20000 triggers are more than 1000") && problems.len() < 50_000, "{problems}");
+    let keys: String = (0..200_000).map(|i| format!("k{}, ", i % 150_000)).collect();
+    let policy = "policy: { fixed: { replicas: 1 } }";
+    let problems =
+        problems_of(&with_triggers(&format!("[{{ connection: a, redisList: {{ keys: [{keys}] }}, {policy} }}]")));
+    assert!(problems.contains("key `k0` stands here twice") && problems.len() < 50_000, "{problems}");
+    let objects = format!("{}---\n", with_triggers("[]")).repeat(2000);
+    assert!(problems_of(&objects).contains("more problems from here on"), "2000 broken objects");
+}

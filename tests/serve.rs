@@ -324,6 +324,23 @@ async fn an_unknown_autoscaler_is_not_found_and_the_cure_is_named() {
 }
 
 #[tokio::test]
+async fn what_a_caller_made_up_comes_back_shortened() {
+    let mut rig = rig().await;
+    rig.add(spec(vec![trigger("a", ten_each())]));
+    let long = "m\u{1b}".repeat(1 << 20);
+    let unknown = rig.value(&named("backlog"), &long).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let mut nowhere = named("backlog");
+    nowhere.namespace = long;
+    let refused = rig.specs(&nowhere).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    for (status, end) in [(unknown, "this trigger yields a-backlog"), (refused, "at most 63")] {
+        let message = status.message();
+        assert!(message.len() <= 4096 && message.contains(" ... ") && message.ends_with(end), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn metadata_that_says_nothing_is_invalid() {
     let mut rig = rig().await;
     assert_eq!(rig.specs(&object(&[("colour", "blue")])).await.unwrap_err().code(), Code::InvalidArgument);

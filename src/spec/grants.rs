@@ -46,11 +46,8 @@ pub(crate) enum Lookup {
     Forbidden,
     /// Declared with problems, which are reported where it is.
     Broken,
-    /// Not declared at all; what the namespace could have meant.
-    Unknown {
-        meant: Option<String>,
-        usable: Vec<String>,
-    },
+    /// Not declared at all; [`Grants::suggest`] knows what the namespace could have meant.
+    Unknown,
 }
 
 impl Grants {
@@ -77,7 +74,7 @@ impl Grants {
     pub fn find_by_name(&self, namespace: &str, name: &str) -> Option<Arc<ConnectionSpec>> {
         match self.look_up(namespace, name) {
             Lookup::Found(connection) => Some(connection),
-            Lookup::Forbidden | Lookup::Broken | Lookup::Unknown { .. } => None,
+            Lookup::Forbidden | Lookup::Broken | Lookup::Unknown => None,
         }
     }
 
@@ -98,8 +95,14 @@ impl Grants {
         if self.broken.contains(&(None, name.to_owned())) {
             return Lookup::Broken;
         }
-        let usable: Vec<String> = self.usable(namespace).map(|(name, _)| name.to_owned()).collect();
-        Lookup::Unknown { meant: closest(name, usable.iter().map(String::as_str)).map(str::to_owned), usable }
+        Lookup::Unknown
+    }
+
+    /// What of the connections that `namespace` may use `name` was probably meant to be, and all of them. Apart from
+    /// the look-up, because it compares the name with each: strangers who make up names must not have that for free.
+    pub(crate) fn suggest(&self, namespace: &str, name: &str) -> (Option<&str>, Vec<&str>) {
+        let usable: Vec<&str> = self.usable(namespace).map(|(name, _)| name).collect();
+        (closest(name, usable.iter().copied()), usable)
     }
 
     /// A declared Redis connection to this server that `namespace` may use: its own before the cluster's, and one that

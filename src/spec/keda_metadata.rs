@@ -79,6 +79,14 @@ pub struct TriggerAsk {
 /// KEDA's own default for `listLength`.
 const DEFAULT_LIST_LENGTH: i64 = 5;
 
+/// Keys and bytes of a map, keys included: several times what any trigger of KEDA's can have. Beyond is nobody's
+/// trigger, and every key of it would have its warning, and the list's name its place in a command many times a second.
+const MOST_KEYS: usize = 256;
+const MOST_BYTES: usize = 32 * 1024;
+
+/// Warnings of keys without effect, one line of the log each; the rest of them are counted in one.
+const MOST_WARNINGS: usize = 16;
+
 /// Reads a trigger's metadata.
 ///
 /// # Errors
@@ -86,11 +94,34 @@ const DEFAULT_LIST_LENGTH: i64 = 5;
 /// Only when not even metric name and target (or the autoscaler's name) can be read; everything else that is wrong is
 /// in [`TriggerAsk::registration`].
 pub fn read(object: &ScaledObject<'_>, grants: &Grants) -> Result<Ask, Problems> {
+    check_object(object)?;
     let mut keys = Keys::new(object.metadata);
     match keys.find(&["autoscaler"]) {
         Some(found) => named(object, found, &mut keys),
         None => trigger(object, grants, &mut keys).map(Ask::Trigger),
     }
+}
+
+/// Namespace and name become parts of an autoscaler's name and of a Service's address; nobody but the API server has
+/// checked them, and nobody says that the caller is KEDA.
+fn check_object(object: &ScaledObject<'_>) -> Result<(), Problems> {
+    // The first that is a prefix counts.
+    let renamed = [("namespace", "scaledObjectRef.namespace".to_owned()), ("name", "scaledObjectRef.name".to_owned())];
+    let mut report = Report::of_metadata(&renamed);
+    validate::check_namespace(object.namespace, "namespace", &mut report);
+    validate::check_name(object.name, "name", &mut report);
+    let bytes: usize = object.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let keys = object.metadata.len();
+    if keys > MOST_KEYS || bytes > MOST_BYTES {
+        report.problems.push(Problem::new(
+            "metadata",
+            format!("{keys} keys and {bytes} bytes are more than a trigger can mean"),
+            format!(
+                "at most {MOST_KEYS} keys and {MOST_BYTES} bytes are read; take out what is not a key of the trigger"
+            ),
+        ));
+    }
+    if report.problems.is_empty() { Ok(()) } else { Err(Problems(report.problems)) }
 }
 
 // === a known autoscaler, by name ===
@@ -162,7 +193,7 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
     let activation = keys.integer("activationListLength", 0);
     let connection = server::connection(object, grants, keys);
     let polling_interval = polling_interval(keys);
-    let mut warnings = keys.without_effect();
+    let mut warnings = keys.without_effect(MOST_WARNINGS);
     warnings.extend(server::warnings(object, keys, connection.as_deref()));
     let (true, Some(list), Some(target)) = (nameable, list, target) else {
         return Err(Problems(std::mem::take(&mut keys.problems)));

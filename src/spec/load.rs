@@ -77,9 +77,20 @@ pub fn load<T: Borrow<SourceText>>(texts: &[T], allow_addresses: &[String]) -> R
         let autoscalers = autoscalers.into_iter().map(|(_, spec)| Arc::new(spec)).collect();
         Ok(Loaded { autoscalers, grants, warnings: findings.warnings })
     } else {
+        let others = findings.problems.len().saturating_sub(MOST_PROBLEMS);
+        if others > 0 {
+            let first = findings.problems.get(MOST_PROBLEMS).and_then(|problem| problem.place.clone());
+            findings.problems.truncate(MOST_PROBLEMS);
+            let cure = "correct those that are named; many have one cause";
+            let more = Problem::new("", format!("{others} more problems from here on"), cure);
+            findings.problems.push(Problem { place: first, ..more });
+        }
         Err(Problems(findings.problems))
     }
 }
+
+/// More than anybody reads at once. In the order of the files, the first ones are the best to begin with.
+const MOST_PROBLEMS: usize = 1000;
 
 #[derive(Default)]
 struct Findings {
@@ -90,9 +101,10 @@ struct Findings {
 impl Findings {
     /// Takes over what was found in one object; `true` if it may be used.
     fn take(&mut self, report: Report<'_>) -> bool {
-        let usable = report.problems.is_empty();
-        self.problems.extend(report.problems);
-        self.warnings.extend(report.warnings);
+        let (problems, warnings) = report.into_findings();
+        let usable = problems.is_empty();
+        self.problems.extend(problems);
+        self.warnings.extend(warnings);
         usable
     }
 
@@ -112,12 +124,11 @@ fn read_file(text: &SourceText, documents: &mut Vec<(Arc<str>, Node)>, findings:
     for document in tree::parse(&text.text) {
         match document {
             Ok(node) => unpack(&file, node, documents),
-            Err(error) => findings.problems.push(Problem {
-                place: Some(Place { file: Arc::clone(&file), line: error.line, column: error.column }),
-                path: String::new(),
-                message: format!("cannot be read from here on: {}", error.message),
-                cure: error.cure.to_owned(),
-            }),
+            Err(error) => {
+                let place = Place { file: Arc::clone(&file), line: error.line, column: error.column };
+                let message = format!("cannot be read from here on: {}", error.message);
+                findings.problems.push(Problem::new("", message, error.cure).at(place));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::spec::manifest::{
     MemoryConnection, MemoryQueue, PasswordFrom, PasswordText, QuantityText, QueueAutoscalerBody, RedisConnection,
     RedisList, ScaleTargetRef, SecretKeyRef, Tls, Trigger, UsernameFrom,
 };
-use crate::spec::units::format_duration;
+use crate::spec::units::{Quantity, format_duration};
 use crate::spec::{
     AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, Policy, RateKind, RedisServer, ScalingRules, SecretRef,
     SelectPolicy, Server, Source, TriggerSpec, UserRef,
@@ -249,8 +249,10 @@ fn quantity(value: MilliValue) -> QuantityText {
     if value.0 % 1000 == 0 { QuantityText((value.0 / 1000).to_string()) } else { QuantityText(format!("{}m", value.0)) }
 }
 
-/// Nine places are all that a quantity has, so that this reads back as the same number.
+/// The shortest that reads back as the same number. Nine places are all that a quantity has; how many of them mean
+/// anything depends on how large it is.
 fn float(value: f64) -> QuantityText {
-    let text = format!("{value:.9}");
-    QuantityText(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+    let written = |places: usize| format!("{value:.places$}");
+    let reads_back = |text: &String| text.parse::<Quantity>().is_ok_and(|read| read.to_f64() == value);
+    QuantityText((0..=9).map(written).find(reads_back).unwrap_or_else(|| written(9)))
 }

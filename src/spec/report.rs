@@ -18,7 +18,13 @@ pub(crate) struct Report<'a> {
     with_stranger: Vec<String>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
+    /// Problems beyond [`MOST`].
+    unsaid: usize,
 }
+
+/// Problems of one object, and as many warnings: nobody reads more, and a short text full of aliases can be wrong in
+/// hundreds of thousands of places.
+const MOST: usize = 100;
 
 enum Origin<'a> {
     /// A document of a file.
@@ -38,32 +44,70 @@ impl<'a> Report<'a> {
     }
 
     fn new(origin: Origin<'a>) -> Self {
-        Report { origin, explained: Vec::new(), with_stranger: Vec::new(), problems: Vec::new(), warnings: Vec::new() }
+        Report {
+            origin,
+            explained: Vec::new(),
+            with_stranger: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            unsaid: 0,
+        }
     }
 
     /// A problem, unless `schema` has already said what is wrong there.
     pub(crate) fn problem(&mut self, path: &str, message: impl Into<String>, cure: impl Into<String>) {
         if !self.is_explained(path) {
-            let problem = self.locate(path, message.into(), cure.into());
-            self.problems.push(problem);
+            self.say(path, message.into(), cure.into());
         }
     }
 
     /// Something that will work, but perhaps not as its author thinks.
     pub(crate) fn warn(&mut self, path: &str, message: impl Into<String>, cure: impl Into<String>) {
-        let warning = self.locate(path, message.into(), cure.into());
-        self.warnings.push(warning);
+        if self.warnings.len() < MOST {
+            let warning = self.locate(path, message.into(), cure.into());
+            self.warnings.push(warning);
+        }
     }
 
     /// For `schema`: a problem that explains everything that is missing at `path` and below.
     pub(crate) fn explain(&mut self, path: &str, message: impl Into<String>, cure: impl Into<String>) {
-        let problem = self.locate(path, message.into(), cure.into());
-        self.problems.push(problem);
-        self.explained.push(path.to_owned());
+        if !self.is_full() {
+            self.explained.push(path.to_owned());
+        }
+        self.say(path, message.into(), cure.into());
+    }
+
+    /// Whether more problems are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.problems.len() >= MOST
+    }
+
+    /// The problems and the warnings; what was only counted, as one problem more.
+    pub(crate) fn into_findings(mut self) -> (Vec<Problem>, Vec<Problem>) {
+        if self.unsaid > 0 {
+            let message = format!("{} more problems in this object", self.unsaid);
+            let more = Problem::new("", message, "correct those that are named; many have one cause");
+            // Behind the last that is named.
+            let place = self.problems.last().and_then(|problem| problem.place.clone());
+            self.problems.push(Problem { place, ..more });
+        }
+        (self.problems, self.warnings)
+    }
+
+    fn say(&mut self, path: &str, message: String, cure: String) {
+        if self.is_full() {
+            self.unsaid += 1;
+        } else {
+            let problem = self.locate(path, message, cure);
+            self.problems.push(problem);
+        }
     }
 
     /// For `schema`: a field of `parent` that nobody knows, and the known one that was probably meant.
     pub(crate) fn stranger(&mut self, parent: &str, meant: Option<&str>) {
+        if self.is_full() {
+            return;
+        }
         match meant {
             Some(meant) => self.explained.push(join(parent, meant)),
             None => self.with_stranger.push(parent.to_owned()),
@@ -100,12 +144,11 @@ impl<'a> Report<'a> {
         match &self.origin {
             Origin::File { file, tree } => {
                 let (line, column) = tree.place_of(path);
-                let place = Some(Place { file: Arc::clone(file), line, column });
-                Problem { place, path: path.to_owned(), message, cure }
+                Problem::new(path, message, cure).at(Place { file: Arc::clone(file), line, column })
             }
             Origin::Metadata(renamed) => {
                 let key = renamed.iter().find(|(from, _)| path.starts_with(from)).map(|(_, key)| key.clone());
-                Problem { place: None, path: key.unwrap_or_else(|| path.to_owned()), message, cure }
+                Problem::new(key.unwrap_or_else(|| path.to_owned()), message, cure)
             }
         }
     }
@@ -132,10 +175,13 @@ pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
         return None;
     }
     let word = word.to_lowercase();
-    let allowed = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let allowed = (length / 3).max(1);
+    // Texts whose lengths differ by more cannot be nearer: a word of a megabyte is never compared with anything.
     let mistyped = candidates
         .clone()
         .into_iter()
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
         .map(|candidate| (edits(&word, &candidate.to_lowercase()), candidate))
         .filter(|(edits, _)| *edits <= allowed)
         .min_by_key(|(edits, _)| *edits)
@@ -162,4 +208,20 @@ fn edits(a: &str, b: &str) -> usize {
         row = next;
     }
     row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_taken_for_the_nearest_and_a_huge_one_for_none() {
+        let candidates = ["listName", "listLength", "databaseIndex"];
+        assert_eq!(closest("listLenght", candidates), Some("listLength"));
+        assert_eq!(closest("LISTNAME", candidates), Some("listName"));
+        assert_eq!(closest("database", candidates), Some("databaseIndex"));
+        assert_eq!(closest("colour", candidates), None);
+        // Compared letter by letter with a candidate of its own length, this one would take an hour.
+        assert_eq!(closest(&"listName".repeat(1 << 17), candidates), None);
+    }
 }

@@ -4,6 +4,7 @@
 //! reported with its line and left out, so that the rest can still be read and checked: serde would stop at the first
 //! mistake, and without a line.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -65,9 +66,10 @@ fn object(schema: &Json, entries: &[Entry], path: &str, report: &mut Report<'_>)
     let mut out = Map::new();
     let empty = Map::new();
     let known = schema.get("properties").and_then(Json::as_object).unwrap_or(&empty);
-    for (i, Entry { key, node, .. }) in entries.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for Entry { key, node, .. } in entries {
         let here = join(path, key);
-        if entries.iter().take(i).any(|earlier| earlier.key == *key) {
+        if !seen.insert(key.as_str()) {
             report.explain(&here, "written twice in the same block", "keep one of the two");
         } else if let Some(field) = known.get(key) {
             if let Some(value) = prune(field, node, &here, report) {
@@ -83,7 +85,9 @@ fn object(schema: &Json, entries: &[Entry], path: &str, report: &mut Report<'_>)
 /// Reports a field that does not exist.
 fn unknown(known: &Map<String, Json>, key: &str, path: &str, report: &mut Report<'_>) {
     let synonym = SYNONYMS.iter().find(|(word, ours)| *word == key && known.contains_key(*ours)).map(|(_, ours)| *ours);
-    let meant = synonym.or_else(|| closest(key, known.keys().map(String::as_str)));
+    // Comparing takes its time, and nobody is told any more.
+    let nearest = || if report.is_full() { None } else { closest(key, known.keys().map(String::as_str)) };
+    let meant = synonym.or_else(nearest);
     let mut cure = String::new();
     if let Some(meant) = meant {
         let _ = write!(cure, "did you mean `{meant}`?");

@@ -2,7 +2,7 @@
 //!
 //! Built from the parser's events, one document at a time, so that a syntax error costs its own document and no other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -60,8 +60,16 @@ const LOOK_AROUND: &str =
 
 /// Nodes of a file after aliases have been expanded, however short it is: a few kilobytes of aliases can stand for more
 /// nodes than there is memory. A longer file may have one for each of its bytes, which is more than it can without
-/// aliases: ten thousand autoscalers in one file are nothing to complain of.
+/// aliases: ten thousand autoscalers in one file are nothing to complain of. What an anchor keeps for its aliases counts
+/// as well.
 const MAX_NODES: usize = 200_000;
+
+/// So many bytes of text count as a node more: a long text may have aliases, too.
+const BYTES_A_NODE: usize = 64;
+
+/// Blocks in blocks, aliases expanded: the parser's own limit counts none of these, and a stack is only so deep. Ours
+/// are nine deep; other people's objects in the same file may be deeper.
+const MAX_DEPTH: usize = 200;
 
 impl Node {
     /// The entry's node, if this is a map that has it.
@@ -137,6 +145,7 @@ pub(crate) fn parse(text: &str) -> Vec<Result<Node, SyntaxError>> {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
+        depth: 0,
         most: MAX_NODES.max(text.len()),
     };
     loop {
@@ -166,6 +175,8 @@ struct Builder<'a> {
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// Blocks around what is read now.
+    depth: usize,
     /// How many nodes this file may have.
     most: usize,
 }
@@ -185,6 +196,7 @@ impl<'a> Builder<'a> {
     /// The next document; `None` at the end of the file.
     fn document(&mut self) -> Result<Option<Node>, SyntaxError> {
         self.anchors.clear();
+        self.depth = 0;
         while let Some((event, span)) = self.next()? {
             match event {
                 Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
@@ -204,11 +216,21 @@ impl<'a> Builder<'a> {
                 let kind = if style == ScalarStyle::Plain && !forced_text { kind_of(&text) } else { ScalarKind::Text };
                 (Value::Scalar(Scalar { text: text.into_owned(), kind }), anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (Value::List(self.list()?), anchor),
-            Event::MappingStart(_, anchor, _) => (Value::Map(self.map()?), anchor),
+            Event::SequenceStart(_, anchor, _) => {
+                self.enter(1, line, column)?;
+                let items = self.list()?;
+                self.depth -= 1;
+                (Value::List(items), anchor)
+            }
+            Event::MappingStart(_, anchor, _) => {
+                self.enter(1, line, column)?;
+                let entries = self.map()?;
+                self.depth -= 1;
+                (Value::Map(entries), anchor)
+            }
             Event::Alias(anchor) => {
                 // The alias' own place: that is where a user looks.
-                let Some(target) = self.anchors.get(&anchor).cloned() else {
+                let Some(target) = self.anchors.get(&anchor) else {
                     return Err(SyntaxError {
                         line,
                         column,
@@ -216,8 +238,11 @@ impl<'a> Builder<'a> {
                         cure: "write the value out",
                     });
                 };
-                self.count(size(&target), line, column)?;
-                (target.value, 0)
+                let (size, depth, value) = (size(target), depth(target), target.value.clone());
+                self.count(size, line, column)?;
+                self.enter(depth, line, column)?;
+                self.depth -= depth;
+                (value, 0)
             }
             _ => {
                 return Err(SyntaxError {
@@ -230,6 +255,7 @@ impl<'a> Builder<'a> {
         };
         let node = Node { value, line, column };
         if anchor != 0 {
+            self.count(size(&node), line, column)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -266,9 +292,29 @@ impl<'a> Builder<'a> {
                 entries.push(Entry { key: text, line: key.line, column: key.column, node });
             }
         }
-        merged.retain(|entry| !entries.iter().any(|own| own.key == entry.key));
-        entries.append(&mut merged);
+        if !merged.is_empty() {
+            let own: HashSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+            merged.retain(|entry| !own.contains(entry.key.as_str()));
+            // The first of several sources wins.
+            let mut known = HashSet::new();
+            merged.retain(|entry| known.insert(entry.key.clone()));
+            entries.append(&mut merged);
+        }
         Ok(entries)
+    }
+
+    fn enter(&mut self, blocks: usize, line: u32, column: u32) -> Result<(), SyntaxError> {
+        self.depth = self.depth.saturating_add(blocks);
+        if self.depth > MAX_DEPTH {
+            let message = format!("more than {MAX_DEPTH} blocks in blocks");
+            return Err(SyntaxError {
+                line,
+                column,
+                message,
+                cure: "write fewer aliases in aliases, or fewer brackets",
+            });
+        }
+        Ok(())
     }
 
     fn count(&mut self, more: usize, line: u32, column: u32) -> Result<(), SyntaxError> {
@@ -285,15 +331,11 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// YAML's merge key: the earlier source wins.
+/// What YAML's merge key brings along, in its order.
 fn merge(node: Node, merged: &mut Vec<Entry>) {
     match node.value {
         Value::Map(entries) => {
-            for entry in entries {
-                if !merged.iter().any(|known| known.key == entry.key) {
-                    merged.push(entry);
-                }
-            }
+            merged.extend(entries);
         }
         Value::List(items) => items.into_iter().for_each(|item| merge(item, merged)),
         Value::Scalar(_) => {}
@@ -301,10 +343,19 @@ fn merge(node: Node, merged: &mut Vec<Entry>) {
 }
 
 fn size(node: &Node) -> usize {
+    let text = |text: &str| 1 + text.len() / BYTES_A_NODE;
     match &node.value {
-        Value::Scalar(_) => 1,
+        Value::Scalar(scalar) => text(&scalar.text),
         Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Value::Map(entries) => 1 + entries.iter().map(|entry| 1 + size(&entry.node)).sum::<usize>(),
+        Value::Map(entries) => 1 + entries.iter().map(|entry| text(&entry.key) + size(&entry.node)).sum::<usize>(),
+    }
+}
+
+fn depth(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar(_) => 0,
+        Value::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Map(entries) => 1 + entries.iter().map(|entry| depth(&entry.node)).max().unwrap_or(0),
     }
 }
 

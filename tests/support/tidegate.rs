@@ -28,6 +28,7 @@
 //! a panic is printed.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -44,6 +45,9 @@ use tonic::transport::{Channel, Endpoint};
 
 /// How long anything may take that has no bound of its own to be tested. Busy machines are slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where standard output goes, in the folder of the manifests.
+const STDOUT: &str = "stdout.txt";
 
 /// A running `tidegate run`. Killed on drop.
 pub struct Tidegate {
@@ -86,15 +90,22 @@ impl Tidegate {
     /// `tidegate run` with these manifests (YAML documents; none if empty) and further arguments. Returns when it
     /// serves, which is before it is ready.
     pub fn start(manifests: &str, arguments: &[&str]) -> Self {
+        Tidegate::start_within(&[], manifests, arguments)
+    }
+
+    /// As [`Tidegate::start`], with these variables in its environment.
+    pub fn start_within(environment: &[(&str, &str)], manifests: &str, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let mut command = binary();
+        command.envs(environment.iter().copied());
         command.args(["run", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--log-format", "json"]);
         if !manifests.is_empty() {
             let file = folder.path().join("manifests.yaml");
             std::fs::write(&file, manifests).unwrap();
             command.arg("-f").arg(file);
         }
-        let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = File::create(folder.path().join(STDOUT)).unwrap();
+        let mut child = command.args(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::collect(child.stderr.take().unwrap());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut tidegate = Tidegate { child, grpc: nowhere, http: nowhere, log, folder };
@@ -229,6 +240,11 @@ impl Tidegate {
     }
 
     // === the process ===
+
+    /// Everything it has written to standard output, where nothing belongs.
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(STDOUT)).unwrap()
+    }
 
     /// Everything it has logged, one JSON object a line.
     pub fn log(&self) -> String {

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use crate::board::Published;
 use crate::model::{AutoscalerId, Health, Tick, TriggerReport};
 use crate::proto::externalscaler::{MetricSpec, MetricValue};
+use crate::spec::problem::shortened;
 use crate::spec::{AutoscalerSpec, Policy, TriggerSpec};
 
 /// The one metric of `serve: replicas`.
@@ -75,9 +76,13 @@ impl Refusal {
     }
 }
 
+/// A refusal's text in bytes: it travels as a header, in which whatever is not plain ASCII takes three bytes for one,
+/// and clients take 16 KiB of headers by default. Our own longest, with every problem of a map, is shorter.
+const LONGEST_REFUSAL: usize = 4 * 1024;
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        Status::new(refusal.code(), refusal.to_string())
+        Status::new(refusal.code(), shortened(refusal.to_string(), LONGEST_REFUSAL))
     }
 }
 

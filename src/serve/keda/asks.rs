@@ -16,7 +16,7 @@ use crate::model::Tick;
 use crate::proto::externalscaler::ScaledObjectRef;
 use crate::spec::grants::Grants;
 use crate::spec::keda_metadata::{self, Ask, ScaledObject};
-use crate::spec::problem::Problems;
+use crate::spec::problem::{Problems, presentable};
 use crate::telemetry::flood::{Flood, clipped};
 use crate::telemetry::names;
 
@@ -30,6 +30,9 @@ const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Metadata longer than this is read anew each time: no trigger that a person wrote is.
 const LONGEST_REMEMBERED: usize = 8 * 1024;
+
+/// Longest name that is quoted in the log; Kubernetes takes 253 bytes.
+const LONGEST_NAME: usize = 253;
 
 /// One trigger's metadata as read.
 pub(super) struct Known {
@@ -91,7 +94,9 @@ impl Asks {
     /// Said when metadata is read, because that is once a trigger and change, not once a call; and not without end,
     /// because whoever can call can change it for each. The texts never quote a secret.
     fn tell(&self, object: &ScaledObjectRef, ask: &Result<Ask, String>, now: Tick) {
-        let (namespace, name) = (&*clipped(&object.namespace), &*clipped(&object.name));
+        // The names are whatever the caller made of them.
+        let quoted = |name: &String| presentable(name.clone(), LONGEST_NAME);
+        let (namespace, name) = (quoted(&object.namespace), quoted(&object.name));
         match ask {
             Ok(Ask::Named { .. }) => {}
             Ok(Ask::Trigger(trigger)) => {

@@ -118,11 +118,18 @@ impl<'a> Keys<'a> {
         self.problems.push(Problem::new(path(key), message, cure));
     }
 
-    /// One warning for each key that has no effect.
-    pub(super) fn without_effect(&self) -> Vec<Problem> {
+    /// One warning for each key that has no effect, the first `most` of them; then one for all others.
+    pub(super) fn without_effect(&self, most: usize) -> Vec<Problem> {
         // Without a trigger type, a sentinel's key is a problem, and said so.
         let explained = |key: &str| !self.present.contains_key("triggerType") && OF_SENTINEL.contains(&key);
-        self.present.keys().filter(|key| !explained(key)).filter_map(|key| without_effect(key)).collect()
+        let mut all = self.present.keys().filter(|key| !explained(key)).filter_map(|key| without_effect(key));
+        let mut warnings: Vec<Problem> = all.by_ref().take(most).collect();
+        let others = all.count();
+        if others > 0 {
+            let message = format!("{others} more keys have no effect");
+            warnings.push(Problem::new("metadata", message, "take out what is not a key of the trigger"));
+        }
+        warnings
     }
 
     /// What tells two triggers of one ScaledObject apart, as eight hexadecimal digits: 64-bit FNV-1a over the sorted

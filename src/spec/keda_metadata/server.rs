@@ -146,7 +146,7 @@ fn by_name(
             format!("add {namespace} to its spec.allowedNamespaces"),
         ),
         // What other namespaces' owners declared is not told to whoever may create a ScaledObject.
-        Lookup::Broken | Lookup::Unknown { .. } => keys.problem(
+        Lookup::Broken | Lookup::Unknown => keys.problem(
             key,
             format!("no Connection `{name}` that namespace `{namespace}` may use"),
             format!("declare it: kind: Connection, metadata: {{ name: {name}, namespace: {namespace} }}"),

@@ -1,5 +1,6 @@
 //! A document as an object of ours: what stands around its `spec`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -172,12 +173,13 @@ fn names<'d>(document: &'d Node, kind: Kind, report: &mut Report<'_>) -> (&'d st
 fn known_only(document: &Node, path: &str, known: &[&str], report: &mut Report<'_>) {
     let block = if path.is_empty() { Some(document) } else { document.get(path).map(|entry| &entry.node) };
     let Some(Value::Map(entries)) = block.map(|block| &block.value) else { return };
-    for (i, entry) in entries.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for entry in entries {
         let here = join(path, &entry.key);
-        if entries.iter().take(i).any(|earlier| earlier.key == entry.key) {
+        if !seen.insert(entry.key.as_str()) {
             report.explain(&here, "written twice in the same block", "keep one of the two");
         } else if !known.contains(&entry.key.as_str()) {
-            let meant = closest(&entry.key, known.iter().copied());
+            let meant = if report.is_full() { None } else { closest(&entry.key, known.iter().copied()) };
             let cure = match meant {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None if path.is_empty() => format!("known here: {}; is it indented too little?", known.join(", ")),

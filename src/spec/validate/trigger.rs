@@ -27,7 +27,7 @@ pub(super) fn triggers(written: &[Trigger], head: &Head, grants: &Grants, report
     let mut names = HashSet::new();
     let mut metric_names = HashSet::new();
     let mut triggers = Vec::new();
-    for (i, trigger) in written.iter().enumerate() {
+    for (i, trigger) in written.iter().take(MAX_TRIGGERS).enumerate() {
         let path = format!("spec.triggers[{i}]");
         let name = name(trigger, i, &path, &mut names, report);
         if let Some(spec) = one(trigger, name, &path, head, grants, &mut metric_names, report) {
@@ -91,12 +91,13 @@ fn source(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> Option<Sour
         if written.is_empty() {
             report.problem(&path, "at least one key is needed, found none", "e.g. keys: [jobs]");
         }
+        let mut known = HashSet::new();
         let mut keys: Vec<Arc<str>> = Vec::with_capacity(written.len());
         for (i, key) in written.iter().enumerate() {
             let path = format!("{path}[{i}]");
             if key.is_empty() {
                 report.problem(&path, "an empty key", "write the key's name, or take the entry out");
-            } else if keys.iter().any(|known| **known == **key) {
+            } else if !known.insert(key.as_str()) {
                 report.problem(&path, format!("key `{key}` stands here twice and would count twice"), "take one out");
             }
             keys.push(Arc::from(key.as_str()));
@@ -205,10 +206,10 @@ fn by_name(
             format!("ClusterConnection `{name}` does not allow namespace `{namespace}`"),
             format!("add {namespace} to its spec.allowedNamespaces"),
         ),
-        Lookup::Unknown { meant, usable } => {
-            let cure = match (meant, usable.as_slice()) {
+        Lookup::Unknown => {
+            let cure = match grants.suggest(namespace, name) {
                 (Some(meant), _) => format!("did you mean `{meant}`?"),
-                (None, []) => {
+                (None, usable) if usable.is_empty() => {
                     format!("declare it: kind: Connection, metadata: {{ name: {name}, namespace: {namespace} }}")
                 }
                 (None, usable) => format!("declare it, or use one of {}", usable.join(", ")),
