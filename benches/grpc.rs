@@ -135,7 +135,7 @@ async fn ours(clock: Clock, prometheus: Prometheus, ready: channel::Sender<Socke
                 registering.insert([Arc::clone(&cell)]);
                 cell
             });
-            reply.send(cell).ok();
+            reply.send(Ok(cell)).ok();
         }
     });
     let publishing = Arc::clone(&board);

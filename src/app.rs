@@ -40,6 +40,7 @@ use crate::serve::tls;
 use crate::serve::tls::reload::Tls;
 use crate::serve::{grpc, http, limits, log_level};
 use crate::source::memory::MemoryQueues;
+use crate::spec::limits::Limits;
 use crate::spec::load::Loaded;
 use crate::spec::{AutoscalerSpec, Change};
 use crate::target::actuator::{self, Actuator};
@@ -74,6 +75,7 @@ pub struct Config {
     pub metrics_detail: Detail,
     /// What is logged, for whoever may change it.
     pub logs: LogFilter,
+    pub limits: Limits,
 }
 
 /// The doors that speak TLS, and from which files.
@@ -95,6 +97,7 @@ pub struct Bound {
     rehearsal: Option<(Rehearsal, Arc<MemoryTarget>)>,
     board: Arc<Board>,
     queues: MemoryQueues,
+    limits: Limits,
     intake: mpsc::Receiver<Intake>,
     reports: (mpsc::Sender<TargetReport>, mpsc::Receiver<TargetReport>),
     metrics: Prometheus,
@@ -108,8 +111,18 @@ impl Bound {
     /// # Errors
     /// An address is taken or not ours, TLS files cannot be used, or a recorder is installed already.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let Config { grpc_address, http_address, tls, loaded, watched, rehearsal, queues, metrics_detail, logs } =
-            config;
+        let Config {
+            grpc_address,
+            http_address,
+            tls,
+            loaded,
+            watched,
+            rehearsal,
+            queues,
+            metrics_detail,
+            logs,
+            limits,
+        } = config;
         let clock = Clock::start();
         let metrics = Prometheus::install()?;
         let load = |door: Door, files: Option<tls::Files>| {
@@ -141,6 +154,7 @@ impl Bound {
             rehearsal,
             board,
             queues,
+            limits,
             intake,
             reports,
             metrics,
@@ -180,7 +194,7 @@ impl Bound {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (grpc_address, http_address) = self.addresses()?;
         let Bound { clock, grpc, http, grpc_tls, http_tls, loaded, watched, rehearsal, board, .. } = self;
-        let Bound { queues, intake, reports, metrics, metrics_detail, logs, .. } = self;
+        let Bound { queues, limits, intake, reports, metrics, metrics_detail, logs, .. } = self;
         let Loaded { autoscalers, grants, warnings } = loaded;
         let grants = Arc::new(ArcSwap::from_pointee(grants));
         let readiness = Arc::new(Readiness::new());
@@ -201,8 +215,10 @@ impl Bound {
         let (samples, samples_in) = mpsc::channel(ROUNDS_WAITING);
         let outputs = Outputs { board: Arc::clone(&board), polls, scales, role: Box::new(controls) };
         let inputs = Inputs { specs: specs_in, samples: samples_in, reports: reports.1, intake };
-        let engine = Deciding { runtime: Runtime::new(clock, outputs), inputs, stop: stop_deciding.clone() };
-        let decided = engine.spawn(Poller::new(clock, samples, queues), changes)?;
+        let runtime = Runtime::new(clock, outputs).within(limits);
+        let engine = Deciding { runtime, inputs, stop: stop_deciding.clone() };
+        let poller = Poller::new(clock, samples, queues).within(&limits, Arc::clone(board.shares()));
+        let decided = engine.spawn(poller, changes)?;
         parts.spawn(async move { ("engine", decided.await.unwrap_or_else(|_| bail!("its thread broke down"))) });
         specs.send(autoscalers.clone()).await.context("the engine is gone")?;
 

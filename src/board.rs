@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::model::{AutoscalerId, Decision, Tick};
+use crate::model::{AutoscalerId, Decision, Shares, Tick};
 use crate::spec::AutoscalerSpec;
+use crate::spec::limits::Full;
 
 /// Decisions kept for each autoscaler: enough to see the last ramp up and down, small enough for ten thousand.
 const HISTORY: usize = 16;
@@ -21,12 +23,13 @@ const HISTORY: usize = 16;
 pub struct Board {
     cells: ArcSwap<BTreeMap<AutoscalerId, Arc<Cell>>>,
     intake: mpsc::Sender<Intake>,
+    shares: Arc<ArcSwap<Shares>>,
 }
 
 /// What a reader asks of the runtime.
 pub enum Intake {
-    /// Watch this from now on (or go on, if it is known). Answered with its cell.
-    Register { spec: Arc<AutoscalerSpec>, reply: oneshot::Sender<Arc<Cell>> },
+    /// Watch this from now on (or go on, if it is known). Answered with its cell, or with the cap that is reached.
+    Register { spec: Arc<AutoscalerSpec>, reply: oneshot::Sender<Result<Arc<Cell>, Full>> },
 }
 
 /// One autoscaler, as published.
@@ -46,6 +49,16 @@ pub struct Cell {
 pub struct Published {
     pub spec: Arc<AutoscalerSpec>,
     pub decision: Option<Decision>,
+    /// How often it is read, where that is more seldom than the spec says because its namespace is held back.
+    pub pace: Option<Duration>,
+}
+
+impl Published {
+    /// How old a value may be.
+    #[must_use]
+    pub fn max_sample_age(&self) -> Duration {
+        self.spec.max_sample_age_at(self.pace)
+    }
 }
 
 /// What streams wait for.
@@ -64,7 +77,13 @@ pub enum Activity {
 impl Board {
     #[must_use]
     pub fn new(intake: mpsc::Sender<Intake>) -> Self {
-        Board { cells: ArcSwap::default(), intake }
+        Board { cells: ArcSwap::default(), intake, shares: Arc::default() }
+    }
+
+    /// What each namespace asks of the poller and gets; the poller writes it.
+    #[must_use]
+    pub fn shares(&self) -> &Arc<ArcSwap<Shares>> {
+        &self.shares
     }
 
     #[must_use]
@@ -79,7 +98,10 @@ impl Board {
     }
 
     /// Asks the runtime to watch `spec`; `None` when the process is shutting down.
-    pub async fn register(&self, spec: Arc<AutoscalerSpec>) -> Option<Arc<Cell>> {
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub async fn register(&self, spec: Arc<AutoscalerSpec>) -> Option<Result<Arc<Cell>, Full>> {
         let (reply, answer) = oneshot::channel();
         self.intake.send(Intake::Register { spec, reply }).await.ok()?;
         answer.await.ok()
@@ -117,7 +139,7 @@ impl Cell {
     pub fn new(spec: Arc<AutoscalerSpec>, now: Tick) -> Self {
         Cell {
             id: spec.id.clone(),
-            latest: ArcSwap::from_pointee(Published { spec: Arc::clone(&spec), decision: None }),
+            latest: ArcSwap::from_pointee(Published { spec: Arc::clone(&spec), decision: None, pace: None }),
             history: Mutex::default(),
             activity: watch::Sender::new(Activity::Pending),
             spec: watch::Sender::new(spec),
@@ -167,8 +189,13 @@ impl Cell {
     pub fn respec(&self, spec: Arc<AutoscalerSpec>) {
         let old = self.latest.load();
         let decision = old.decision.clone().filter(|_| old.spec.triggers == spec.triggers);
-        self.latest.store(Arc::new(Published { spec: Arc::clone(&spec), decision }));
+        self.latest.store(Arc::new(Published { spec: Arc::clone(&spec), decision, pace: old.pace }));
         self.spec.send_replace(spec);
+    }
+
+    /// Writer only: how often it is read from now on.
+    pub fn repace(&self, pace: Option<Duration>) {
+        self.latest.store(Arc::new(Published { pace, ..Published::clone(&self.latest.load()) }));
     }
 
     /// Writer only. `spare` is the writer's own: the snapshot that this one replaces, written over next time if no
@@ -176,18 +203,20 @@ impl Cell {
     pub fn publish(&self, decision: &Decision, spare: &mut Option<Arc<Published>>) {
         let current = self.latest.load();
         let notable = current.decision.as_ref().is_none_or(|last| differs(last, decision));
-        let spec = Arc::clone(&current.spec);
+        let (spec, pace) = (Arc::clone(&current.spec), current.pace);
         drop(current);
-        let mut next = spare.take().unwrap_or_else(|| Arc::new(Published { spec: Arc::clone(&spec), decision: None }));
+        let empty = || Arc::new(Published { spec: Arc::clone(&spec), decision: None, pace });
+        let mut next = spare.take().unwrap_or_else(empty);
         match Arc::get_mut(&mut next) {
             Some(reused) => {
                 reused.spec = spec;
+                reused.pace = pace;
                 match &mut reused.decision {
                     Some(old) => old.assign(decision),
                     none => *none = Some(decision.clone()),
                 }
             }
-            None => next = Arc::new(Published { spec, decision: Some(decision.clone()) }),
+            None => next = Arc::new(Published { spec, decision: Some(decision.clone()), pace }),
         }
         if notable {
             let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,6 +43,8 @@
 //! | how Redis is read, and what its errors mean | [`source::redis`] |
 //! | what happens when a server dies | `poller/task.rs`, `poller/backoff.rs` |
 //! | what happens when a password or a certificate changes | `poller/renewal.rs`, `source/redis/material.rs` |
+//! | what one namespace may ask for, and who is held back | [`spec::limits`], `poller/budget.rs`, `runtime/tenants.rs` |
+//! | which servers anybody may be led to | [`spec::grants`] |
 //! | what KEDA is answered | `serve/keda/answer.rs` |
 //! | who gets in, and what callers may take | `serve/listen.rs`, `serve/limits.rs`, `serve/http/door.rs` |
 //! | TLS: versions, ciphers, changes of certificates | [`serve::tls`] |

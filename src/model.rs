@@ -4,6 +4,7 @@
 //! the program. (The engine's `Event` and `Effect` live in [`crate::engine`], because an event may carry a spec and
 //! this room imports nothing.)
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +106,39 @@ impl Key {
 
 /// A count of replicas. Signed 32-bit because Kubernetes has it so, and because the HPA's arithmetic wraps in it.
 pub type Replicas = i32;
+
+// === tenants ===
+
+/// What a namespace asks of the poller, and what it gets.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Share {
+    /// Reads a second that its autoscalers ask for.
+    pub demand: f64,
+    /// Reads a second that it may have.
+    pub allowed: f64,
+    /// By how much its polling intervals are stretched: 1 where it is not held back, else at least demand / allowed.
+    pub stretch: f64,
+}
+
+impl Share {
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.stretch > 1.0
+    }
+}
+
+/// A polling interval, held back.
+#[must_use]
+pub fn stretched(interval: Duration, stretch: f64) -> Duration {
+    if stretch <= 1.0 {
+        return interval;
+    }
+    // Beyond what a duration holds: for ever.
+    Duration::try_from_secs_f64(interval.as_secs_f64() * stretch).unwrap_or(Duration::MAX)
+}
+
+/// Everybody's share, by namespace.
+pub type Shares = BTreeMap<Arc<str>, Share>;
 
 // === what sources say ===
 

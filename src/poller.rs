@@ -2,18 +2,26 @@
 //!
 //! Autoscalers come and go as [`Change`]s; samples leave as batches, one a round. Each distinct `ConnectionSpec` has a
 //! task and a connection of its own, so that a server that is slow, frozen or gone costs nobody else anything. Within
-//! a task, autoscalers share reads (`plan`), rounds (`schedule`) and one connection (`task`); when that breaks, it is
-//! tried again with growing, jittered pauses (`backoff`). When the files of its
-//! secrets change, another connection takes its place (`renewal`).
+//! a task, autoscalers share reads (`subscribers`, `plan`), rounds (`schedule`) and one connection (`task`); when that
+//! breaks, it is tried again with growing, jittered pauses (`backoff`). When the files of its secrets change, another
+//! connection takes its place (`renewal`).
+//!
+//! Namespaces share a budget of reads (`budget`): whoever asks for more than a fair part of it is held back, in that all
+//! its polling intervals are stretched (`pace`). Whoever asks for much is served in small rounds (`groups`). The
+//! others do not notice.
 //!
 //! The poller wants a single-threaded runtime on a thread of its own, where it costs half of what it would on a
 //! shared one.
 
 mod backoff;
+mod budget;
+mod groups;
 mod meters;
+mod pace;
 mod plan;
 mod renewal;
 mod schedule;
+mod subscribers;
 mod task;
 
 use std::collections::HashMap;
@@ -23,24 +31,35 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::error;
 
 pub use self::backoff::BACKOFF_CAP;
 use self::backoff::Backoff;
-use self::plan::{Subscription, reads_of};
+use self::meters::Labels;
+use self::pace::Paces;
+use self::plan::reads_of;
 pub use self::renewal::LOOK_EVERY;
+use self::subscribers::Subscription;
 use self::task::{Message, Surroundings, Task};
 use crate::clock::Clock;
-use crate::model::{Key, Sample, Tick};
+use crate::model::{Key, Sample, Shares, Tick};
 use crate::source::memory::{MemoryBackend, MemoryQueues};
 use crate::source::redis::RedisBackend;
+use crate::spec::limits::Limits;
 use crate::spec::{AutoscalerSpec, Change, ConnectionSpec, Server};
 
 /// The grids of different connections are shifted against each other within this span, so that rounds do not all fall
 /// on one instant: the shortest interval that validation allows, beyond which a shift would only repeat itself.
 const GRID_SPREAD: Duration = Duration::from_millis(50);
+
+/// Changes taken as one burst: everything that a reload of a full house brings, several times over.
+const BURST: usize = 65_536;
+
+/// Room for changes that is kept between two bursts.
+const BURST_KEPT: usize = 1_024;
 
 /// Polls what it is told to, until it is told no more.
 pub struct Poller {
@@ -50,6 +69,8 @@ pub struct Poller {
     connections: HashMap<Arc<ConnectionSpec>, Connection>,
     /// Which connections an autoscaler uses, to find them again.
     uses: HashMap<Key, Vec<Arc<ConnectionSpec>>>,
+    paces: Paces,
+    labels: Labels,
     tasks: JoinSet<()>,
     /// Rounds begun, by all tasks: they are numbered through.
     rounds: Arc<AtomicU64>,
@@ -64,7 +85,7 @@ struct Connection {
 
 impl Poller {
     /// Samples go to `samples`, one batch a round; when it is full, rounds wait and are skipped, never queued up.
-    /// Connections to `Server::Memory` read `memory`.
+    /// Connections to `Server::Memory` read `memory`. Nobody is held back: see [`Poller::within`].
     #[must_use]
     pub fn new(clock: Clock, samples: mpsc::Sender<Vec<Sample>>, memory: MemoryQueues) -> Self {
         Poller {
@@ -73,6 +94,8 @@ impl Poller {
             memory,
             connections: HashMap::new(),
             uses: HashMap::new(),
+            paces: Paces::new(&Limits::NO_BUDGET, Arc::default()),
+            labels: Labels::default(),
             tasks: JoinSet::new(),
             rounds: Arc::default(),
             look_every: LOOK_EVERY,
@@ -86,15 +109,23 @@ impl Poller {
         self
     }
 
+    /// Within `limits`; who gets what is published in `shares`.
+    #[must_use]
+    pub fn within(self, limits: &Limits, shares: Arc<ArcSwap<Shares>>) -> Self {
+        Poller { paces: Paces::new(limits, shares), ..self }
+    }
+
     /// Runs until `changes` closes or nobody takes samples any more; all tasks have ended then.
     pub async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
+        let mut burst = Vec::new();
         loop {
+            let settle = self.paces.next();
             tokio::select! {
-                change = changes.recv() => match change {
-                    Some(Change::Set(key, spec)) => self.set(key, &spec),
-                    Some(Change::Removed(key)) => self.removed(key),
-                    None => break,
+                count = changes.recv_many(&mut burst, BURST) => match count {
+                    0 => break,
+                    _ => self.changed(&mut burst),
                 },
+                () = task::sleep_until(self.clock, settle) => self.changed(&mut burst),
                 () = self.samples.closed() => break,
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(reason) = ended {
@@ -108,14 +139,48 @@ impl Poller {
         self.tasks.shutdown().await;
     }
 
+    /// Takes in a burst of changes, perhaps of none, and works the budget out if that is due.
+    fn changed(&mut self, burst: &mut Vec<Change>) {
+        // The demand first, so that newcomers have the right pace from the beginning.
+        for change in burst.iter() {
+            match change {
+                Change::Set(key, spec) => {
+                    let reads = spec.triggers.iter().map(|trigger| trigger.source.reads()).sum();
+                    self.paces.set(*key, spec, reads);
+                }
+                Change::Removed(key) => self.paces.removed(*key),
+            }
+        }
+        let other_pace = self.paces.settle(self.clock.now());
+        for change in burst.drain(..) {
+            match change {
+                Change::Set(key, spec) => self.set(key, &spec),
+                Change::Removed(key) => self.removed(key),
+            }
+        }
+        burst.shrink_to(BURST_KEPT);
+        if other_pace.is_empty() {
+            return;
+        }
+        for (key, stretch) in self.paces.of(&other_pace) {
+            for connection in self.uses.get(&key).into_iter().flatten() {
+                if let Some(task) = self.connections.get(connection) {
+                    // A task that broke down hears nothing.
+                    let _ = task.messages.send(Message::Pace(key, stretch));
+                }
+            }
+        }
+    }
+
     fn set(&mut self, key: Key, spec: &Arc<AutoscalerSpec>) {
+        let stretch = self.paces.stretch(&spec.id.namespace);
         let before = self.uses.remove(&key).unwrap_or_default();
         let mut wanted: HashMap<Arc<ConnectionSpec>, Subscription> = HashMap::new();
         for (position, trigger) in spec.triggers.iter().enumerate() {
             let Ok(position) = u16::try_from(position) else { break };
             wanted
                 .entry(Arc::clone(&trigger.connection))
-                .or_insert_with(|| Subscription { spec: Arc::clone(spec), triggers: Vec::new() })
+                .or_insert_with(|| Subscription { spec: Arc::clone(spec), triggers: Vec::new(), stretch })
                 .triggers
                 .push((position, reads_of(&trigger.source)));
         }
@@ -162,6 +227,7 @@ impl Poller {
                 let origin = origin(spec);
                 let around = Surroundings {
                     name: Arc::clone(&spec.name),
+                    meters: self.labels.meters(spec),
                     clock: self.clock,
                     origin,
                     spread: origin.since(Tick::ZERO).div_duration_f64(GRID_SPREAD),

@@ -5,6 +5,9 @@
 //! ends, a window that opens) are kept in one flat array and swept, because with ten thousand autoscalers sampled ten
 //! times a second a heap would be rewritten all day for the few deadlines that are ever reached.
 
+mod slowed;
+mod tenants;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +17,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::slowed::Slowed;
+use self::tenants::Tenants;
 use crate::board::{Board, Cell, Intake, Published};
 use crate::clock::Clock;
 use crate::engine::{Effect, Engine, Event, Role};
 use crate::model::{AutoscalerId, Decision, Health, Key, Sample, ScaleRequest, TargetReport, Tick};
+use crate::spec::limits::Limits;
 use crate::spec::{AutoscalerSpec, Change, Origin};
 use crate::telemetry::flood::Flood;
 use crate::telemetry::names;
@@ -43,6 +49,9 @@ const KEYS_RESTING: usize = 16_384;
 /// Registrations taken in one go: the board's map is copied once for all of them, so that ten thousand ScaledObjects
 /// at the start are ten copies and not ten thousand.
 const ASKS_AT_ONCE: usize = 1024;
+
+/// Samples taken in one go before the poller, on the same thread, gets a turn: about a millisecond.
+const SAMPLES_AT_ONCE: usize = 2_000;
 
 /// What the runtime hears.
 pub struct Inputs {
@@ -76,6 +85,8 @@ pub struct Runtime {
     effects: Vec<Effect>,
     /// Requests that found no room: the latest of each workload, tried again at the next sweep.
     unsent: BTreeMap<Key, ScaleRequest>,
+    tenants: Tenants,
+    slowed: Slowed,
     evaluations: metrics::Counter,
     /// Lines that KEDA calls cause.
     flood: Flood,
@@ -101,9 +112,17 @@ impl Runtime {
             deadlines: Vec::new(),
             effects: Vec::new(),
             unsent: BTreeMap::new(),
+            tenants: Tenants::new(Limits::default()),
+            slowed: Slowed::default(),
             evaluations: metrics::counter!(names::EVALUATIONS),
             flood: Flood::new(names::FLOOD_REGISTRATIONS),
         }
+    }
+
+    /// With these caps instead of the default ones.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Runtime { tenants: Tenants::new(limits), ..self }
     }
 
     /// Runs until `shutdown`.
@@ -124,6 +143,7 @@ impl Runtime {
                 _ = sweep.tick() => {
                     let now = self.clock.now();
                     self.send_unsent();
+                    self.follow_paces(now);
                     self.sweep(now);
                     if now.since(last_expiry) > REGISTRATION_LIFETIME / 10 {
                         last_expiry = now;
@@ -136,8 +156,14 @@ impl Runtime {
                     }
                 }
                 count = inputs.samples.recv_many(&mut rounds, ROUNDS_AT_ONCE), if !inputs.samples.is_closed() => {
-                    if count > 0 {
-                        rounds.drain(..).for_each(|round| self.sampled(round));
+                    let mut taken = 0;
+                    for round in rounds.drain(..count) {
+                        if taken >= SAMPLES_AT_ONCE {
+                            taken = 0;
+                            tokio::task::yield_now().await;
+                        }
+                        taken += round.len();
+                        self.sampled(round);
                     }
                 }
             }
@@ -194,6 +220,10 @@ impl Runtime {
                 Some((cell, Origin::KedaMetadata)) if cell.peek(|published| published.spec == spec) => cell,
                 Some(_) => self.set(now, spec),
                 None => {
+                    if let Err(full) = self.tenants.admit(&spec, now) {
+                        replies.push((reply, Err(full)));
+                        continue;
+                    }
                     if let Some(left_out) = self.flood.admit(now) {
                         tracing::info!(autoscaler = %spec.id, left_out, "registered by a KEDA call");
                     }
@@ -203,15 +233,15 @@ impl Runtime {
                 }
             };
             cell.touch(now);
-            replies.push((reply, cell));
+            replies.push((reply, Ok(cell)));
         }
         if !new.is_empty() {
             self.outputs.board.insert(new);
             self.count();
         }
-        for (reply, cell) in replies {
+        for (reply, answer) in replies {
             // Nobody listens any more: the caller gave up, and the next call finds it registered.
-            drop(reply.send(cell));
+            drop(reply.send(answer));
         }
     }
 
@@ -236,6 +266,29 @@ impl Runtime {
         tracing::info!(autoscalers = specs.len(), changed = cells.len(), removed = gone.len(), "manifests in force");
         self.outputs.board.insert(cells);
         self.count();
+    }
+
+    /// Values of who is read more seldom may be older.
+    fn follow_paces(&mut self, now: Tick) {
+        let shares = self.outputs.board.shares().load_full();
+        let keys = match self.slowed.follow(shares) {
+            true => self.keys.values().copied().collect(),
+            false => self.slowed.due(now),
+        };
+        for key in keys {
+            self.pace(now, key);
+        }
+    }
+
+    fn pace(&mut self, now: Tick, key: Key) {
+        let Some(Some(entry)) = self.entries.get(key.index()) else { return };
+        let cell = Arc::clone(&entry.cell);
+        let interval = cell.peek(|published| published.spec.polling_interval);
+        if let Some(interval) = self.slowed.pace(key, &cell.id.namespace, interval, now) {
+            // Before the decision that follows from it is published.
+            cell.repace(interval);
+            self.handle(now, key, Event::Pace { interval });
+        }
     }
 
     fn sweep(&mut self, now: Tick) {
@@ -273,8 +326,14 @@ impl Runtime {
         let role = (self.outputs.role)(&spec);
         let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key(now));
         self.keys.insert(spec.id.clone(), key);
+        if spec.origin == Origin::KedaMetadata {
+            self.tenants.came(&spec);
+        }
         let cell = match self.entries.get_mut(key.index()) {
             Some(Some(entry)) => {
+                if entry.origin == Origin::KedaMetadata {
+                    entry.cell.peek(|published| self.tenants.left(&published.spec));
+                }
                 entry.cell.respec(Arc::clone(&spec));
                 entry.origin = spec.origin;
                 Arc::clone(&entry.cell)
@@ -287,6 +346,7 @@ impl Runtime {
             }
         };
         self.handle(now, key, Event::Spec { spec: Arc::clone(&spec), role });
+        self.pace(now, key);
         // The poller gone means the process is going down.
         drop(self.outputs.polls.send(Change::Set(key, spec)));
         cell
@@ -300,7 +360,11 @@ impl Runtime {
             let Some(key) = self.keys.remove(id) else { continue };
             self.handle(now, key, Event::Gone);
             self.unsent.remove(&key);
+            self.slowed.forget(key);
             if let Some(place) = self.entries.get_mut(key.index()) {
+                if let Some(entry) = place.take_if(|entry| entry.origin == Origin::KedaMetadata) {
+                    entry.cell.peek(|published| self.tenants.left(&published.spec));
+                }
                 *place = None;
                 self.free.push_back((now, key));
             }

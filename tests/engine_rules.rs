@@ -487,6 +487,28 @@ fn a_value_goes_stale_at_its_own_moment_without_an_event() {
 }
 
 #[test]
+fn a_value_of_who_is_held_back_counts_for_three_of_the_longer_intervals_and_engages_no_fallback() {
+    let emergency = Fallback { after: seconds(5), behavior: FallbackBehavior::Static { replicas: 1 } };
+    let mut world = World::new(spec(|s| s.fallback = emergency), 0);
+    world.settle(4.0);
+    let pace = |interval| Event::Pace { interval };
+    let health = |world: &World| world.decision().triggers.first().map(|t| t.health);
+    world.tell(pace(Some(seconds(20))));
+    world.pass(seconds(59));
+    // A new spec does not change the pace.
+    world.respec(spec(|s| (s.fallback, s.bounds.max) = (emergency, 9)));
+    world.pass(seconds(1));
+    assert_eq!((health(&world), world.decision().desired), (Some(Health::Fresh), 4));
+    world.pass(seconds(1));
+    assert_eq!(health(&world), Some(Health::Stale));
+    // Back to every second: ten seconds, as the spec says.
+    world.settle(4.0);
+    world.tell(pace(None));
+    world.pass(seconds(11));
+    assert_eq!(health(&world), Some(Health::Stale));
+}
+
+#[test]
 fn after_a_blind_time_a_scale_down_takes_a_whole_window_of_evidence() {
     let mut world = World::new(spec(|s| s.behavior = down(|d| d.stabilization_window = seconds(20))), 0);
     world.settle(8.0);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use tidegate::spec::grants::Grants;
 use tidegate::spec::keda_metadata::{Ask, ScaledObject, Serve, TriggerAsk, read};
-use tidegate::spec::load::{SourceText, load};
+use tidegate::spec::load::{SourceText, Terms, load};
 use tidegate::spec::problem::Problems;
 use tidegate::spec::{AutoscalerSpec, Server, UserRef};
 
@@ -34,8 +34,8 @@ metadata: { name: billing-only }
 spec: { allowedNamespaces: [billing], redis: { address: "redis.billing.svc:6379" } }
 "#;
     let text = SourceText { file: "grants.yaml".to_owned(), text: text.to_owned() };
-    let allowed = ["*.allowed.svc:6379".to_owned(), "10.0.0.1:*".to_owned()];
-    load(&[text], &allowed).unwrap_or_else(|problems| panic!("{problems}")).grants
+    let allow_addresses = vec!["*.allowed.svc:6379".to_owned(), "10.0.0.1:*".to_owned()];
+    load(&[text], &Terms { allow_addresses, ..Terms::default() }).unwrap_or_else(|problems| panic!("{problems}")).grants
 }
 
 fn ask(pairs: &[(&str, &str)]) -> Result<Ask, Problems> {

@@ -65,7 +65,7 @@ async fn rig() -> Rig {
                     tell.send(Arc::clone(&cell)).ok();
                     cell
                 });
-                reply.send(cell).ok();
+                reply.send(Ok(cell)).ok();
             }
         }
     });
@@ -327,7 +327,7 @@ async fn an_unknown_autoscaler_is_not_found_and_the_cure_is_named() {
 async fn what_a_caller_made_up_comes_back_shortened() {
     let mut rig = rig().await;
     rig.add(spec(vec![trigger("a", ten_each())]));
-    let long = "m\u{1b}".repeat(1 << 20);
+    let long = "m\u{1b}".repeat(10_000);
     let unknown = rig.value(&named("backlog"), &long).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
     let mut nowhere = named("backlog");

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::files;
-use crate::spec::load::{Loaded, load};
+use crate::spec::limits::Limits;
+use crate::spec::load::{Loaded, Terms, load};
 use crate::spec::render;
 
 /// Reads manifests and says what is wrong with them, or what they mean with every default filled in.
@@ -20,6 +21,12 @@ pub struct CheckArgs {
     /// Addresses that KEDA's metadata may name without a Connection: host:port, where * stands for anything.
     #[arg(long = "allow-address", value_name = "HOST:PORT")]
     pub allow_addresses: Vec<String>,
+    /// The only addresses that anything may lead to, Connections included; patterns as for --allow-address.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub only_addresses: Option<Vec<String>>,
+    /// QueueAutoscalers that one namespace may have.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().autoscalers_per_namespace)]
+    pub max_autoscalers_per_namespace: usize,
 }
 
 /// How to print what was understood.
@@ -34,8 +41,9 @@ pub enum Output {
 /// Runs the command. Problems and warnings go to stderr, one a line; what was understood goes to stdout.
 #[must_use]
 pub fn run(args: CheckArgs) -> ExitCode {
-    let CheckArgs { files, output, allow_addresses } = args;
-    match check(&files, output, &allow_addresses) {
+    let CheckArgs { files, output, allow_addresses, only_addresses, max_autoscalers_per_namespace } = args;
+    let limits = Limits { autoscalers_per_namespace: max_autoscalers_per_namespace, ..Limits::default() };
+    match check(&files, output, &Terms { allow_addresses, only_addresses, limits }) {
         Ok(Findings { understood, warnings }) => {
             say(warnings.iter().map(|warning| format!("warning: {warning}")));
             match io::stdout().lock().write_all(understood.as_bytes()) {
@@ -57,9 +65,9 @@ struct Findings {
     warnings: Vec<String>,
 }
 
-fn check(paths: &[PathBuf], output: Output, allow_addresses: &[String]) -> Result<Findings, Vec<String>> {
+fn check(paths: &[PathBuf], output: Output, terms: &Terms) -> Result<Findings, Vec<String>> {
     let set = files::read(paths).map_err(|errors| lines(&errors))?;
-    let loaded = load(&files::texts(&set), allow_addresses).map_err(|problems| lines(&problems.0))?;
+    let loaded = load(&files::texts(&set), terms).map_err(|problems| lines(&problems.0))?;
     let understood = print(&loaded, output).map_err(|error| vec![error])?;
     Ok(Findings { understood, warnings: lines(&loaded.warnings) })
 }

@@ -22,7 +22,8 @@ use crate::clock::Clock;
 use crate::model::{AutoscalerId, Decision, Replicas, Tick};
 use crate::rehearse::load::{Bursts, Queue, Workers};
 use crate::source::memory::MemoryQueues;
-use crate::spec::load::{SourceText, load};
+use crate::spec::limits::Limits;
+use crate::spec::load::{SourceText, Terms, load};
 use crate::target::memory::MemoryTarget;
 use crate::telemetry::logs::LogFilter;
 use crate::telemetry::names::Detail;
@@ -68,7 +69,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 async fn show(args: &DemoArgs, logs: LogFilter) -> anyhow::Result<()> {
     let text = SourceText { file: "demo.yaml".into(), text: MANIFESTS.into() };
-    let loaded = match load(&[text], &[]) {
+    let loaded = match load(&[text], &Terms::default()) {
         Ok(loaded) => loaded,
         Err(problems) => bail!("the demo's own manifests are broken:\n{problems}"),
     };
@@ -89,6 +90,7 @@ async fn show(args: &DemoArgs, logs: LogFilter) -> anyhow::Result<()> {
         queues: queues.clone(),
         metrics_detail: Detail::default(),
         logs,
+        limits: Limits::default(),
     };
     let bound = Bound::bind(config).await?;
     let workloads = bound.workloads().context("a demo is a rehearsal")?;

@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod metrics;
 pub mod run;
+pub mod tenants;
 pub mod tls;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
+use super::tenants::TenantArgs;
 use super::tls::TlsArgs;
 use crate::app::{Bound, ByKeda, Config, KedaSettings, Rehearsal};
 use crate::engine::hpa::ControllerOptions;
@@ -22,7 +23,7 @@ use crate::model::Replicas;
 use crate::source::memory::MemoryQueues;
 
 use crate::spec::keda_metadata::Serve;
-use crate::spec::load::{Loaded, load};
+use crate::spec::load::{Loaded, Terms, load};
 use crate::spec::units::parse_duration;
 use crate::telemetry::logs::{self, LogFilter};
 use crate::telemetry::names::Detail;
@@ -52,6 +53,8 @@ pub struct RunArgs {
     pub metrics_detail: Detail,
     #[command(flatten)]
     pub tls: TlsArgs,
+    #[command(flatten)]
+    pub tenants: TenantArgs,
     #[command(flatten)]
     pub log: LogArgs,
     #[command(flatten)]
@@ -127,20 +130,31 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// # Errors
 /// Manifests that cannot be used, an address that is taken, or a part that failed.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, tls, log, rehearsal } = args;
+    let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, tls, tenants, log, rehearsal } =
+        args;
     let logs = start_logging(&log)?;
     let tls = tls.files()?;
     if matches!(rehearsal.target, TargetKind::KedaBox) && tls.grpc.is_some() {
         bail!("KEDA in a box asks over plain gRPC: leave out --grpc-tls-cert, or choose another --target");
     }
-    let (loaded, watched) = read(&files, &allow_addresses)?;
     if files.is_empty() && allow_addresses.is_empty() {
         tracing::warn!("neither -f nor --allow-address: no server may be asked, and every KEDA call will be refused");
     }
+    let limits = tenants.limits();
+    let (loaded, watched) = read(&files, Terms { allow_addresses, only_addresses: tenants.only_addresses, limits })?;
     let rehearsal = rehearse(&rehearsal);
-    let queues = MemoryQueues::new();
-    let watched = Some(watched);
-    let config = Config { grpc_address, http_address, tls, loaded, watched, rehearsal, queues, metrics_detail, logs };
+    let config = Config {
+        grpc_address,
+        http_address,
+        tls,
+        loaded,
+        watched: Some(watched),
+        rehearsal,
+        queues: MemoryQueues::new(),
+        metrics_detail,
+        logs,
+        limits,
+    };
     serving(async {
         let bound = Bound::bind(config).await?;
         let shutdown = CancellationToken::new();
@@ -167,13 +181,12 @@ pub(super) fn serving(work: impl Future<Output = anyhow::Result<()>>) -> anyhow:
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-fn read(files: &[PathBuf], allow_addresses: &[String]) -> anyhow::Result<(Loaded, Watched)> {
+fn read(files: &[PathBuf], terms: Terms) -> anyhow::Result<(Loaded, Watched)> {
     let set = files::read(files).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("{}", lines.join("\n"))
     })?;
-    let allowed = allow_addresses.to_vec();
-    let load: Arc<Load> = Arc::new(move |texts| load(texts, &allowed));
+    let load: Arc<Load> = Arc::new(move |texts| load(texts, &terms));
     let loaded = match load(&files::texts(&set)) {
         Ok(loaded) => loaded,
         Err(problems) => bail!("the manifests cannot be used:\n{problems}"),

@@ -35,6 +35,8 @@ use crate::spec::AutoscalerSpec;
 pub enum Event {
     /// It exists now, or has a new spec. Memory is kept over a change of spec.
     Spec { spec: Arc<AutoscalerSpec>, role: Role },
+    /// It is read only this often, because its namespace is held back; `None`: as often as its spec says.
+    Pace { interval: Option<Duration> },
     /// It is gone.
     Gone,
     /// A trigger was read. A failed read is data.
@@ -101,6 +103,7 @@ impl Engine {
             Event::Sample { trigger, round, taken, value } => slot.sampled(trigger, round, taken, value),
             Event::Current { replicas } => slot.seen(now, replicas),
             Event::Applied { from, to, succeeded } => slot.applied(now, from, to, succeeded),
+            Event::Pace { interval } => slot.paced(interval),
             Event::Evaluate | Event::Spec { .. } => {}
         }
         slot.evaluate(now, key, effects)

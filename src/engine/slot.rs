@@ -24,6 +24,8 @@ pub(super) struct Slot {
     bounds: Bounds,
     tolerance: Tolerance,
     max_sample_age: Duration,
+    /// How often it is read, where that is more seldom than the spec says.
+    pace: Option<Duration>,
     cooldown: Duration,
     fallback: Fallback,
     pause: Pause,
@@ -63,6 +65,7 @@ impl Slot {
             bounds: spec.bounds,
             tolerance: Tolerance { up: 0.0, down: 0.0 },
             max_sample_age: spec.max_sample_age,
+            pace: None,
             cooldown: spec.cooldown,
             fallback: spec.fallback,
             pause: spec.pause,
@@ -115,7 +118,7 @@ impl Slot {
             Behavior::Rules { up, down } => Tolerance { up: up.tolerance, down: down.tolerance },
             Behavior::HpaWithoutBehavior { .. } => Tolerance { up: HPA_TOLERANCE, down: HPA_TOLERANCE },
         };
-        self.max_sample_age = spec.max_sample_age;
+        self.max_sample_age = spec.max_sample_age_at(self.pace);
         self.cooldown = spec.cooldown;
         self.fallback = spec.fallback;
         self.pause = spec.pause;
@@ -179,6 +182,11 @@ impl Slot {
                 self.failed = true;
             }
         }
+    }
+
+    pub(super) fn paced(&mut self, pace: Option<Duration>) {
+        self.pace = pace;
+        self.max_sample_age = self.spec.max_sample_age_at(pace);
     }
 
     pub(super) fn seen(&mut self, now: Tick, replicas: Replicas) {

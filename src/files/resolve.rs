@@ -280,7 +280,7 @@ mod tests {
 
     use super::super::scan::Seen;
     use super::*;
-    use crate::spec::load::load;
+    use crate::spec::load::{Terms, load};
 
     const CONNECTION: &str = "\
 apiVersion: tidegate.dev/v1alpha1
@@ -312,7 +312,7 @@ spec: { redis: { address: \"redis:6379\" } }
     }
 
     fn plainly(texts: &[Arc<SourceText>]) -> Result<Loaded, Problems> {
-        load(texts, &[])
+        load(texts, &Terms::default())
     }
 
     /// Files in force with their greatest replicas, and what is held.

@@ -1,11 +1,13 @@
 //! The metrics of one connection: handles made once, so that a round counts without a lookup.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::model::{FailureKind, ReadFailure};
+use crate::spec::{ConnectionSpec, Server};
 use crate::telemetry::names;
 
 /// Counted only where there is something to renew: other connections have no such series.
@@ -34,6 +36,38 @@ impl RenewalMeters {
     }
 }
 
+/// Addresses that KEDA's metadata named without a Connection, as values of the label `connection`. A series lives as
+/// long as the process, and an allow list with `*` covers endless many names: these are some 20,000 series, and nobody
+/// reads as many. Declared Connections are the operator's own and not counted.
+const ADDRESSES: usize = 1_000;
+
+/// The label of addresses beyond.
+const OTHER: &str = "other";
+
+/// Which addresses have been labels.
+#[derive(Default)]
+pub(super) struct Labels {
+    addresses: HashSet<Arc<str>>,
+}
+
+impl Labels {
+    /// The meters of a connection, under its name as far as there is room for names.
+    pub(super) fn meters(&mut self, connection: &ConnectionSpec) -> Meters {
+        let name = &connection.name;
+        // A declared one has its Connection's name, which has no port.
+        let is_address = matches!(&connection.server, Server::Redis(redis) if *redis.address == **name);
+        if !is_address || self.addresses.contains(name) {
+            return Meters::new(name);
+        }
+        if self.addresses.len() >= ADDRESSES {
+            // Several share it: up or down would be only the last one's word.
+            return Meters::with(&Arc::from(OTHER), Gauge::noop());
+        }
+        self.addresses.insert(Arc::clone(name));
+        Meters::new(name)
+    }
+}
+
 pub(super) struct Meters {
     rounds_ok: Counter,
     rounds_failed: Counter,
@@ -49,9 +83,15 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    pub(super) fn new(connection: &Arc<str>) -> Self {
+    fn new(connection: &Arc<str>) -> Self {
+        let up = gauge!(names::CONNECTION_UP, "connection" => Arc::clone(connection));
+        up.set(0.0);
+        Meters::with(connection, up)
+    }
+
+    fn with(connection: &Arc<str>, up: Gauge) -> Self {
         let name = || Arc::clone(connection);
-        let meters = Meters {
+        Meters {
             rounds_ok: counter!(names::POLL_ROUNDS, "connection" => name(), "outcome" => "ok"),
             rounds_failed: counter!(names::POLL_ROUNDS, "connection" => name(), "outcome" => "error"),
             skipped: counter!(names::POLL_ROUNDS_SKIPPED, "connection" => name()),
@@ -60,12 +100,10 @@ impl Meters {
             reads: counter!(names::POLL_READS, "connection" => name()),
             failures: FailureKind::ALL
                 .map(|kind| counter!(names::POLL_FAILURES, "connection" => name(), "kind" => kind.as_str())),
-            up: gauge!(names::CONNECTION_UP, "connection" => name()),
+            up,
             connects_ok: counter!(names::CONNECTS, "connection" => name(), "outcome" => "ok"),
             connects_failed: counter!(names::CONNECTS, "connection" => name(), "outcome" => "error"),
-        };
-        meters.up.set(0.0);
-        meters
+        }
     }
 
     pub(super) fn began(&self, lateness: Duration, skipped: u64) {
@@ -110,5 +148,50 @@ impl Meters {
 
     pub(super) fn up(&self, up: bool) {
         self.up.set(if up { 1.0 } else { 0.0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::RedisServer;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    fn connection(name: &str, address: &str) -> ConnectionSpec {
+        let second = Duration::from_secs(1);
+        let server = RedisServer {
+            address: address.into(),
+            database: 0,
+            username: None,
+            password: None,
+            tls: None,
+            connect_timeout: second,
+            response_timeout: second,
+        };
+        ConnectionSpec { name: name.into(), server: Server::Redis(server) }
+    }
+
+    #[test]
+    fn addresses_are_labels_as_long_as_there_is_room_and_declared_names_always() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let rendered = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let mut labels = Labels::default();
+            for host in 0..3 * ADDRESSES {
+                let address = format!("h{host}:6379");
+                labels.meters(&connection(&address, &address)).answered(Duration::ZERO, 1);
+            }
+            labels.meters(&connection("h0:6379", "h0:6379")).answered(Duration::ZERO, 1);
+            labels.meters(&connection("shop/redis", "h5000:6379")).answered(Duration::ZERO, 1);
+        });
+        let text = rendered.render();
+        let reads: Vec<&str> = text.lines().filter(|line| line.starts_with(names::POLL_READS)).collect();
+        assert_eq!(reads.len(), ADDRESSES + 2);
+        let of = |name: &str| format!("{}{{connection=\"{name}\"}}", names::POLL_READS);
+        assert!(reads.contains(&format!("{} 2", of("h0:6379")).as_str()));
+        assert!(reads.contains(&format!("{} 1", of("shop/redis")).as_str()));
+        assert!(reads.contains(&format!("{} {}", of(OTHER), 2 * ADDRESSES).as_str()));
+        let up = format!("{}{{connection=\"{OTHER}\"}}", names::CONNECTION_UP);
+        assert!(!text.contains(&up));
     }
 }

@@ -3,8 +3,11 @@
 //! Due times are multiples of the interval from one origin, whatever happens: a round that begins late does not move
 //! the next one, so nothing drifts, and intervals that divide each other meet in the same rounds. A moment that has
 //! passed is never made up for: of several only the last may still be served, and the rest are counted as skipped.
-//! Pure: time is an argument.
+//!
+//! Besides the shared cadences there are those of their own, for who is held back (`groups`): each has a phase, so that
+//! what would be one giant round is spread over its interval, and is served by itself. Pure: time is an argument.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::Tick;
@@ -26,12 +29,16 @@ pub(super) struct Schedule {
 #[derive(Debug)]
 struct Cadence {
     interval: Duration,
+    /// Where its grid begins.
+    origin: Tick,
+    /// Of its own: joined by nobody who does not know its position, and served by itself.
+    own: bool,
     next: Tick,
     members: usize,
 }
 
 impl Schedule {
-    /// All grids contain `origin`.
+    /// All shared grids contain `origin`.
     pub(super) fn new(origin: Tick) -> Self {
         Schedule { origin, cadences: Vec::new() }
     }
@@ -39,13 +46,33 @@ impl Schedule {
     /// One more member polls every `interval`; returns its cadence's position.
     pub(super) fn join(&mut self, interval: Duration, now: Tick) -> usize {
         let interval = interval.max(SHORTEST);
-        if let Some(position) = self.cadences.iter().position(|c| c.members > 0 && c.interval == interval)
+        if let Some(position) = self.cadences.iter().position(|c| c.members > 0 && !c.own && c.interval == interval)
             && let Some(cadence) = self.cadences.get_mut(position)
         {
             cadence.members += 1;
             return position;
         }
-        let cadence = Cadence { interval, next: first_after(self.origin, interval, now), members: 1 };
+        let next = first_after(self.origin, interval, now);
+        self.add(Cadence { interval, origin: self.origin, own: false, next, members: 1 })
+    }
+
+    /// A first member polls every `interval` on a grid that lies `phase` behind the shared ones; returns its cadence's
+    /// position, with which others may [`Schedule::join_own`].
+    pub(super) fn open(&mut self, interval: Duration, phase: Duration, now: Tick) -> usize {
+        let interval = interval.max(SHORTEST);
+        let origin = self.origin.after(phase);
+        let next = first_after(origin, interval, now);
+        self.add(Cadence { interval, origin, own: true, next, members: 1 })
+    }
+
+    /// One more member of a cadence that has some.
+    pub(super) fn join_own(&mut self, position: usize) {
+        if let Some(cadence) = self.cadences.get_mut(position) {
+            cadence.members += 1;
+        }
+    }
+
+    fn add(&mut self, cadence: Cadence) -> usize {
         match self.cadences.iter().position(|cadence| cadence.members == 0) {
             Some(free) => {
                 if let Some(slot) = self.cadences.get_mut(free) {
@@ -72,10 +99,10 @@ impl Schedule {
         self.active().map(|(_, cadence)| cadence.next).min().unwrap_or(Tick::NEVER)
     }
 
-    /// Takes what is due at `now` (and what is due so soon that it goes along): appends the cadences' positions,
-    /// ascending, and moves each on to its next moment.
-    pub(super) fn take_due(&mut self, now: Tick, due: &mut Vec<usize>) -> Due {
-        let origin = self.origin;
+    /// Takes what is due at `now` (and what is due so soon that it goes along): appends the positions of shared
+    /// cadences to `due`, ascending, and those of their own to `own`, and moves each on to its next moment. One of its
+    /// own that still stands in `own` from before is skipped.
+    pub(super) fn take_due(&mut self, now: Tick, due: &mut Vec<usize>, own: &mut VecDeque<usize>) -> Due {
         let horizon = now.after(SLACK);
         let mut taken = Due { lateness: Duration::ZERO, skipped: 0 };
         for (position, cadence) in self.cadences.iter_mut().enumerate().filter(|(_, cadence)| cadence.members > 0) {
@@ -88,13 +115,17 @@ impl Schedule {
             taken.skipped += passed;
             let lateness = now.since(last);
             // Beyond half an interval the next moment is nearer than the one that was missed.
-            if lateness > cadence.interval / 2 {
+            if lateness > cadence.interval / 2 || (cadence.own && own.contains(&position)) {
                 taken.skipped += 1;
             } else {
                 taken.lateness = taken.lateness.max(lateness);
-                due.push(position);
+                if cadence.own {
+                    own.push_back(position);
+                } else {
+                    due.push(position);
+                }
             }
-            cadence.next = first_after(origin, cadence.interval, last.max(now));
+            cadence.next = first_after(cadence.origin, cadence.interval, last.max(now));
         }
         taken
     }
@@ -139,7 +170,7 @@ mod tests {
 
     fn take(schedule: &mut Schedule, now: Tick) -> (Vec<usize>, Due) {
         let mut due = Vec::new();
-        let taken = schedule.take_due(now, &mut due);
+        let taken = schedule.take_due(now, &mut due, &mut VecDeque::new());
         (due, taken)
     }
 
@@ -203,6 +234,39 @@ mod tests {
         assert_eq!(schedule.next(), Tick::NEVER);
         assert_eq!(schedule.join(ms(200), Tick::from_millis(150)), only);
         assert_eq!(schedule.next(), Tick::from_millis(200));
+    }
+
+    #[test]
+    fn a_cadence_of_its_own_has_a_phase_and_shares_nothing() {
+        let mut schedule = Schedule::new(Tick::ZERO);
+        let shared = schedule.join(ms(100), Tick::ZERO);
+        let own = schedule.open(ms(100), ms(30), Tick::ZERO);
+        assert_ne!(schedule.join(ms(100), Tick::ZERO), own);
+        let mut rounds = Vec::new();
+        for _ in 0..4 {
+            let now = schedule.next();
+            let (mut due, mut alone) = (Vec::new(), VecDeque::new());
+            schedule.take_due(now, &mut due, &mut alone);
+            rounds.push((now, due, alone.into_iter().collect::<Vec<_>>()));
+        }
+        let at = Tick::from_millis;
+        let expected = [
+            (at(30), vec![], vec![own]),
+            (at(100), vec![shared], vec![]),
+            (at(130), vec![], vec![own]),
+            (at(200), vec![shared], vec![]),
+        ];
+        assert_eq!(rounds, expected);
+    }
+
+    #[test]
+    fn a_cadence_that_still_waits_is_skipped_and_not_queued_twice() {
+        let mut schedule = Schedule::new(Tick::ZERO);
+        let own = schedule.open(ms(100), ms(0), Tick::ZERO);
+        let (mut due, mut waiting) = (Vec::new(), VecDeque::new());
+        assert_eq!(schedule.take_due(Tick::from_millis(100), &mut due, &mut waiting).skipped, 0);
+        assert_eq!(schedule.take_due(Tick::from_millis(200), &mut due, &mut waiting).skipped, 1);
+        assert_eq!(waiting, [own]);
     }
 
     #[test]

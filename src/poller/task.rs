@@ -3,10 +3,13 @@
 //! Whatever the server does, every trigger gets a sample at its own pace: a number, or the reason why there is none.
 //! While a connect is on its way or being waited for, that reason is the last one; the very first connect has none
 //! yet, and rounds wait for it (it has a timeout).
+//!
+//! Nobody keeps the others waiting for long: who is held back, or asks for much (`groups`), is served in small rounds
+//! apart, each of them after whatever else is due by then; newcomers come some at a time; and what was read is handed on in portions.
 
 mod renewing;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,10 +20,12 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
+use super::groups::ROUND;
 use super::meters::Meters;
-use super::plan::{Plan, Subscribers, Subscription};
+use super::plan::Plan;
 use super::renewal::{self, Renewal};
 use super::schedule::Due;
+use super::subscribers::{Subscribers, Subscription};
 use crate::clock::Clock;
 use crate::model::{FailureKind, Key, ReadFailure, Round, Sample, Tick};
 use crate::source::{Answers, Backend};
@@ -28,6 +33,14 @@ use crate::source::{Answers, Backend};
 /// Kinds of round that are kept. There is one for each set of intervals that fall due together: a handful for
 /// sensible intervals. Beyond this many the oldest guess is no better than a new one, and all are dropped.
 const PLANS_KEPT: usize = 64;
+
+/// Reads of newcomers in one round: a fleet of thousands is there after one, and the next moment of everybody else is
+/// some milliseconds away and not a second.
+const NEWCOMERS: usize = 10_000;
+
+/// First readings of who is served apart come in rounds of [`ROUND`] this far apart: by themselves as much as a whole
+/// process may read, and over quickly all the same.
+const NEWCOMERS_APART: Duration = Duration::from_millis(5);
 
 /// A link that has not been used for this long may have been closed for that alone (Redis' `timeout`, a load balancer
 /// in between), which is no failure of the server: it is opened again at once, and only a failing connect is reported.
@@ -39,6 +52,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) enum Message {
     Set(Key, Subscription),
     Removed(Key),
+    /// From now on its polling interval is stretched by this much.
+    Pace(Key, f64),
 }
 
 /// One connection's task, to be run by [`Task::run`].
@@ -49,7 +64,14 @@ pub(super) struct Task<B: Backend> {
     subscribers: Subscribers,
     /// Autoscalers that want a sample now, not at their next moment.
     eager: BTreeSet<Key>,
+    /// The same, of those who are served apart, and when the next of them may come.
+    eager_apart: BTreeSet<Key>,
+    next_apart: Tick,
+    /// Cadences of those who are served apart that are due.
+    waiting: VecDeque<usize>,
     plans: HashMap<Box<[usize]>, Plan<B>>,
+    /// Their rounds, by cadence.
+    apart_plans: HashMap<usize, Plan<B>>,
     state: State<B>,
     /// Why the server could not be asked the last time; `None` while it can, and before the first try.
     failure: Option<ReadFailure>,
@@ -59,7 +81,7 @@ pub(super) struct Task<B: Backend> {
     last_answer: Option<Tick>,
     answers: Answers,
     /// Triggers whose read failed alone in its last round, so that only edges are logged.
-    failing: HashSet<(Key, u16)>,
+    failing: BTreeSet<(Key, u16)>,
     due: Vec<usize>,
     samples: mpsc::Sender<Vec<Sample>>,
     rounds: Arc<AtomicU64>,
@@ -87,6 +109,7 @@ enum Wake<L> {
 /// The outside of a task: what it needs beyond its backend.
 pub(super) struct Surroundings {
     pub(super) name: Arc<str>,
+    pub(super) meters: Meters,
     pub(super) clock: Clock,
     pub(super) origin: Tick,
     pub(super) backoff: Backoff,
@@ -103,20 +126,24 @@ impl<B: Backend> Task<B> {
     pub(super) fn new(backend: B, around: Surroundings) -> Self {
         let connecting: Connecting<B::Link> = Box::pin(backend.connect());
         Task {
-            meters: Meters::new(&around.name),
+            meters: around.meters,
             renewal: Renewal::new(&around.name, around.look_every, around.spread),
             name: around.name,
             clock: around.clock,
             backend,
             subscribers: Subscribers::new(super::schedule::Schedule::new(around.origin)),
             eager: BTreeSet::new(),
+            eager_apart: BTreeSet::new(),
+            next_apart: Tick::ZERO,
+            waiting: VecDeque::new(),
             plans: HashMap::new(),
+            apart_plans: HashMap::new(),
             state: State::Connecting(connecting),
             failure: None,
             backoff: around.backoff,
             last_answer: None,
             answers: Answers::default(),
-            failing: HashSet::new(),
+            failing: BTreeSet::new(),
             due: Vec::new(),
             samples: around.samples,
             rounds: around.rounds,
@@ -173,10 +200,19 @@ impl<B: Backend> Task<B> {
 
     /// When the next round begins. Before the first connect has come to an end there is nothing to report.
     fn next_round(&mut self) -> Tick {
-        if !matches!(self.state, State::Up(_)) && self.failure.is_none() {
+        if !self.can_report() {
             return Tick::NEVER;
         }
-        if self.eager.is_empty() { self.subscribers.schedule().next() } else { Tick::ZERO }
+        if !self.eager.is_empty() || !self.waiting.is_empty() {
+            return Tick::ZERO;
+        }
+        let newcomers = if self.eager_apart.is_empty() { Tick::NEVER } else { self.next_apart };
+        self.subscribers.schedule().next().min(newcomers)
+    }
+
+    /// Whether there is an answer, or a reason for none.
+    fn can_report(&self) -> bool {
+        matches!(self.state, State::Up(_)) || self.failure.is_some()
     }
 
     fn hear(&mut self, message: Message) {
@@ -186,18 +222,45 @@ impl<B: Backend> Task<B> {
             Message::Set(key, wanted) => {
                 self.forget(key);
                 self.subscribers.set(key, wanted, self.clock.now(), &mut self.backend);
-                self.eager.insert(key);
+                self.drop_plan_with(key);
+                self.hurry(key);
             }
             Message::Removed(key) => {
                 self.forget(key);
                 self.subscribers.remove(key, &mut self.backend);
+            }
+            Message::Pace(key, stretch) => {
+                self.drop_plan_with(key);
+                self.subscribers.pace(key, stretch, self.clock.now());
+                self.drop_plan_with(key);
+                if self.eager.remove(&key) | self.eager_apart.remove(&key) {
+                    self.hurry(key);
+                }
             }
         }
     }
 
     fn forget(&mut self, key: Key) {
         self.eager.remove(&key);
-        self.failing.retain(|(failing, _)| *failing != key);
+        self.eager_apart.remove(&key);
+        self.drop_plan_with(key);
+        let failing: Vec<(Key, u16)> = self.failing.range((key, 0)..=(key, u16::MAX)).copied().collect();
+        for trigger in failing {
+            self.failing.remove(&trigger);
+        }
+    }
+
+    /// `key` wants a sample now.
+    fn hurry(&mut self, key: Key) {
+        let eager = if self.subscribers.is_apart(key) { &mut self.eager_apart } else { &mut self.eager };
+        eager.insert(key);
+    }
+
+    /// The round that `key` is part of will not be what was prepared, if it is one apart.
+    fn drop_plan_with(&mut self, key: Key) {
+        if let Some(cadence) = self.subscribers.cadence(key) {
+            self.apart_plans.remove(&cadence);
+        }
     }
 
     fn connected(&mut self, link: B::Link) {
@@ -207,8 +270,12 @@ impl<B: Backend> Task<B> {
         self.state = State::Up(link);
         if self.failure.is_some() {
             // Everybody has heard failures for a while: news now, not at the next moment.
-            self.eager.extend(self.subscribers.keys());
+            self.hurry_all(self.subscribers.keys().collect());
         }
+    }
+
+    fn hurry_all(&mut self, keys: Vec<Key>) {
+        keys.into_iter().for_each(|key| self.hurry(key));
     }
 
     /// The server as a whole could not be connected to, or asked.
@@ -228,48 +295,69 @@ impl<B: Backend> Task<B> {
         self.state = State::Down(self.clock.now().after(wait));
     }
 
-    /// Serves what is due. `Err`: nobody takes samples any more.
+    /// Serves what is due, and then one round of those apart. `Err`: nobody takes samples any more.
     async fn round(&mut self) -> Result<(), ()> {
         let now = self.clock.now();
         self.due.clear();
-        let Due { lateness, skipped } = self.subscribers.schedule().take_due(now, &mut self.due);
-
-        let (kind, mut plan) = self.take_plan();
-        if plan.is_empty() {
-            self.meters.skipped(skipped);
-            return Ok(());
-        }
-        if self.due.is_empty() {
+        let before = self.waiting.len();
+        let Due { lateness, skipped } = self.subscribers.schedule().take_due(now, &mut self.due, &mut self.waiting);
+        if self.due.is_empty() && self.waiting.len() == before {
             self.meters.skipped(skipped);
         } else {
             self.meters.began(lateness, skipped);
         }
 
+        if !self.due.is_empty() || !self.eager.is_empty() {
+            let (kind, mut plan) = self.take_plan();
+            self.serve(&mut plan).await?;
+            if let Some(kind) = kind {
+                self.plans.insert(kind, plan);
+            }
+        }
+        // The round before may have found the link asleep, and a new one takes its time.
+        if !self.can_report() {
+            return Ok(());
+        }
+        if let Some(cadence) = self.waiting.pop_front() {
+            let known = self.apart_plans.remove(&cadence);
+            let mut plan =
+                known.unwrap_or_else(|| self.subscribers.plan(&[cadence], &BTreeSet::new(), &mut self.backend));
+            self.serve(&mut plan).await?;
+            self.apart_plans.insert(cadence, plan);
+        } else if !self.eager_apart.is_empty() && self.next_apart <= now {
+            let some = self.subscribers.some_of(&mut self.eager_apart, ROUND);
+            let mut plan = self.subscribers.plan(&[], &some, &mut self.backend);
+            self.next_apart = now.after(NEWCOMERS_APART);
+            self.serve(&mut plan).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for what is planned and hands it on. `Err`: nobody takes samples any more.
+    async fn serve(&mut self, plan: &mut Plan<B>) -> Result<(), ()> {
+        if plan.is_empty() {
+            return Ok(());
+        }
         let round = Round(self.rounds.fetch_add(1, Ordering::Relaxed) + 1);
-        let samples = match self.fetch(&mut plan, round).await {
-            Ok(taken) => plan.samples(round, taken, &self.answers),
+        match self.fetch(plan, round).await {
+            Ok(taken) => hand_on(&self.samples, plan.samples(round, taken, &self.answers)).await,
             Err((taken, failure)) if self.fell_asleep(taken, &failure) => {
                 debug!(connection = %self.name, "idle connection was closed, opening it again");
                 self.renewal.stop();
                 self.state = State::Connecting(Box::pin(self.backend.connect()));
-                self.eager.extend(plan.keys());
-                return Ok(());
+                self.hurry_all(plan.keys().collect());
+                Ok(())
             }
             Err((taken, failure)) => {
                 if matches!(self.state, State::Up(_)) {
                     self.lost(failure.clone());
                 }
                 debug!(connection = %self.name, %round, kind = failure.kind.as_str(), "round failed");
-                let samples = plan.failures(round, taken, &failure);
                 self.meters.round_failed();
-                self.meters.failed(&failure, samples.len());
-                samples
+                self.meters.failed(&failure, plan.len());
+                hand_on(&self.samples, plan.failures(round, taken, &failure)).await
             }
-        };
-        if let Some(kind) = kind {
-            self.plans.insert(kind, plan);
         }
-        self.samples.send(samples).await.map_err(|_| ())
     }
 
     /// Asks the server, if there is a link to it. The tick is when the request was sent.
@@ -351,7 +439,7 @@ impl<B: Backend> Task<B> {
     /// The plan for what is due, and under which name to keep it. A round for newcomers happens once: it is not kept.
     fn take_plan(&mut self) -> (Option<Box<[usize]>>, Plan<B>) {
         if !self.eager.is_empty() {
-            let eager = std::mem::take(&mut self.eager);
+            let eager = self.subscribers.some_of(&mut self.eager, NEWCOMERS);
             return (None, self.subscribers.plan(&self.due, &eager, &mut self.backend));
         }
         if let Some((kind, plan)) = self.plans.remove_entry(self.due.as_slice()) {
@@ -369,6 +457,19 @@ impl<B: Backend> Task<B> {
 #[cold]
 fn never_connected() -> ReadFailure {
     ReadFailure::new(FailureKind::Unreachable, "not connected yet")
+}
+
+/// Sends a round, and lets the others of this thread have their turn between its portions. `Err`: nobody takes samples
+/// any more.
+async fn hand_on(samples: &mpsc::Sender<Vec<Sample>>, portions: impl Iterator<Item = Vec<Sample>>) -> Result<(), ()> {
+    let mut first = true;
+    for portion in portions {
+        if !std::mem::take(&mut first) {
+            tokio::task::yield_now().await;
+        }
+        samples.send(portion).await.map_err(|_| ())?;
+    }
+    Ok(())
 }
 
 pub(super) async fn sleep_until(clock: Clock, tick: Tick) {

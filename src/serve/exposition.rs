@@ -21,11 +21,30 @@ use crate::telemetry::names::{self, Detail};
 
 /// The pieces of one scrape. Writing to memory cannot fail; a piece that did would end the scrape.
 pub(super) fn pieces(detail: Detail, board: Arc<Board>, clock: Clock) -> Box<dyn Iterator<Item = Vec<u8>> + Send> {
+    let tenants = tenants(&board).ok().into_iter();
     match detail {
-        Detail::Autoscaler => Box::new(Autoscalers { board, clock, family: 0, after: None }),
-        Detail::Namespace => Box::new(Namespaces { sums: sums(&board, clock.now()), family: 0, after: None }),
-        Detail::Process => Box::new(std::iter::empty()),
+        Detail::Autoscaler => Box::new(tenants.chain(Autoscalers { board, clock, family: 0, after: None })),
+        Detail::Namespace => {
+            Box::new(tenants.chain(Namespaces { sums: sums(&board, clock.now()), family: 0, after: None }))
+        }
+        Detail::Process => Box::new(tenants),
     }
+}
+
+/// Demand and allowance of every namespace that is held back, at any detail: who is held back is to be told. The others'
+/// would only be noise.
+fn tenants(board: &Board) -> io::Result<Vec<u8>> {
+    let shares = board.shares().load();
+    let mut out = Vec::new();
+    let held_back = shares.iter().any(|(_, share)| share.is_held_back());
+    for name in [names::POLL_DEMAND, names::POLL_ALLOWED].into_iter().filter(|_| held_back) {
+        heading(&mut out, name)?;
+        for (namespace, share) in shares.iter().filter(|(_, share)| share.is_held_back()) {
+            let value = if name == names::POLL_DEMAND { share.demand } else { share.allowed };
+            Line { out: &mut out, name, namespace, autoscaler: None }.write(&[], value)?;
+        }
+    }
+    Ok(out)
 }
 
 fn heading(out: &mut Vec<u8>, name: &str) -> io::Result<()> {

@@ -64,6 +64,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/api/v1/autoscalers", list)
         .route("/api/v1/autoscalers/{namespace}/{name}", get(detail))
         .route("/api/v1/manifests", get(manifests))
+        .route("/api/v1/namespaces", get(namespaces))
         .with_state(state)
 }
 
@@ -131,12 +132,18 @@ async fn manifests(State(state): State<HttpState>) -> impl IntoResponse {
 async fn detail(State(state): State<HttpState>, Path((namespace, name)): Path<(String, String)>) -> Response {
     let id = AutoscalerId::new(namespace, name);
     match state.board.get(&id) {
-        Some(cell) => fresh(Json(Moment::new(state.clock).detail(&cell))).into_response(),
+        Some(cell) => fresh(Json(Moment::new(state.clock).detail(&cell, &state.board.shares().load()))).into_response(),
         None => {
             let message = format!("no autoscaler {id} is known here");
             (StatusCode::NOT_FOUND, Json(Problem { error: message })).into_response()
         }
     }
+}
+
+/// Who asks for how much, and who is held back.
+async fn namespaces(State(state): State<HttpState>) -> impl IntoResponse {
+    let (cells, shares) = (state.board.all(), state.board.shares().load_full());
+    fresh(Json(Moment::new(state.clock).namespaces(cells.values().map(|cell| &**cell), &shares)))
 }
 
 #[derive(Serialize)]

@@ -244,7 +244,7 @@ impl Desk {
 
     async fn register(&self, spec: &Arc<AutoscalerSpec>) -> Result<Arc<Cell>, Refusal> {
         match timeout(UNARY_DEADLINE, self.board.register(Arc::clone(spec))).await {
-            Ok(Some(cell)) => Ok(cell),
+            Ok(Some(answer)) => answer.map_err(Refusal::NoRoom),
             Ok(None) => Err(Refusal::ShuttingDown),
             Err(_) => Err(Refusal::Overloaded),
         }

@@ -3,6 +3,8 @@
 //! Shapes of their own, because the vocabulary knows no serde and because what is not listed here cannot leak: of a
 //! connection, only its name is shown. Times are RFC 3339 with the age in seconds beside them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -10,8 +12,8 @@ use serde::Serialize;
 use super::words;
 use crate::board::{Cell, Published};
 use crate::clock::Clock;
-use crate::model::{Decision, Health, Replicas, Step, Tick, TriggerReport};
-use crate::spec::{AutoscalerSpec, Origin, Policy, Source, TriggerSpec};
+use crate::model::{Decision, Health, Replicas, Share, Shares, Step, Tick, TriggerReport, stretched};
+use crate::spec::{Origin, Policy, Source, TriggerSpec};
 
 /// `GET /api/v1/autoscalers`, but for its `items`: one [`Summary`] each.
 #[derive(Serialize)]
@@ -43,6 +45,30 @@ pub(super) struct Summary {
     verdict: Option<Verdict>,
 }
 
+/// `GET /api/v1/namespaces`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Namespaces {
+    time: String,
+    items: Vec<NamespaceView>,
+}
+
+/// What one namespace has, asks for and gets.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NamespaceView {
+    namespace: String,
+    /// Registrations included.
+    autoscalers: usize,
+    /// Those that KEDA's calls made.
+    registrations: usize,
+    demand_reads_per_second: f64,
+    allowed_reads_per_second: f64,
+    held_back: bool,
+    /// By how much polling intervals are stretched: 1 where nobody is held back.
+    stretch: f64,
+}
+
 /// A decision's outcome.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,6 +96,9 @@ pub(super) struct Detail {
     #[serde(flatten)]
     summary: Summary,
     polling_interval_seconds: f64,
+    /// Where it is longer, because the namespace is held back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_polling_interval_seconds: Option<f64>,
     max_sample_age_seconds: f64,
     cooldown_seconds: f64,
     idle_replicas: Option<Replicas>,
@@ -179,7 +208,31 @@ impl Moment {
         Head { time: self.written(self.now), ready, manifest_problems }
     }
 
-    pub(super) fn detail(self, cell: &Cell) -> Detail {
+    pub(super) fn namespaces<'a>(self, cells: impl Iterator<Item = &'a Cell>, shares: &Shares) -> Namespaces {
+        let mut counts: BTreeMap<Arc<str>, (usize, usize)> = BTreeMap::new();
+        for cell in cells {
+            let (autoscalers, registrations) = counts.entry(Arc::clone(&cell.id.namespace)).or_default();
+            *autoscalers += 1;
+            *registrations += cell.peek(|published| usize::from(published.spec.origin == Origin::KedaMetadata));
+        }
+        let view = |(namespace, (autoscalers, registrations)): (Arc<str>, _)| {
+            // The poller has not heard of it yet.
+            let unknown = Share { demand: 0.0, allowed: 0.0, stretch: 1.0 };
+            let share = shares.get(&namespace).copied().unwrap_or(unknown);
+            NamespaceView {
+                namespace: namespace.to_string(),
+                autoscalers,
+                registrations,
+                demand_reads_per_second: share.demand,
+                allowed_reads_per_second: share.allowed,
+                held_back: share.is_held_back(),
+                stretch: share.stretch,
+            }
+        };
+        Namespaces { time: self.written(self.now), items: counts.into_iter().map(view).collect() }
+    }
+
+    pub(super) fn detail(self, cell: &Cell, shares: &Shares) -> Detail {
         let published = cell.latest();
         let spec = &published.spec;
         let decision = published.decision.as_ref();
@@ -188,12 +241,16 @@ impl Moment {
             time: self.written(self.now),
             summary: self.summary(&published),
             polling_interval_seconds: spec.polling_interval.as_secs_f64(),
-            max_sample_age_seconds: spec.max_sample_age.as_secs_f64(),
+            effective_polling_interval_seconds: shares
+                .get(&spec.id.namespace)
+                .filter(|share| share.is_held_back())
+                .map(|share| stretched(spec.polling_interval, share.stretch).as_secs_f64()),
+            max_sample_age_seconds: published.max_sample_age().as_secs_f64(),
             cooldown_seconds: spec.cooldown.as_secs_f64(),
             idle_replicas: spec.bounds.idle,
             steps: decision.map(steps).unwrap_or_default(),
             winner: decision.and_then(|decision| decision.winner),
-            triggers: spec.triggers.iter().enumerate().map(|(i, t)| self.trigger(spec, t, report(i))).collect(),
+            triggers: spec.triggers.iter().enumerate().map(|(i, t)| self.trigger(&published, t, report(i))).collect(),
             history: cell.history().iter().rev().map(|past| self.past(past)).collect(),
         }
     }
@@ -212,16 +269,16 @@ impl Moment {
             min_replicas: spec.bounds.min,
             max_replicas: spec.bounds.max,
             backlog: reports().filter_map(|report| report.value).reduce(|sum, value| sum + value),
-            health: reports().map(|report| self.health(spec, report)).max().unwrap_or(Health::Pending).as_str(),
+            health: reports().map(|report| self.health(published, report)).max().unwrap_or(Health::Pending).as_str(),
             value_age_seconds: reports().filter_map(|report| report.taken).min().map(|taken| self.age(taken)),
             verdict: published.decision.as_ref().map(|decision| self.verdict(decision)),
         }
     }
 
     /// As decided, unless the value has grown too old since: a runtime that hangs must not look well.
-    fn health(self, spec: &AutoscalerSpec, report: &TriggerReport) -> Health {
+    fn health(self, published: &Published, report: &TriggerReport) -> Health {
         match report.taken {
-            Some(taken) if self.now.since(taken) > spec.max_sample_age => Health::Stale,
+            Some(taken) if self.now.since(taken) > published.max_sample_age() => Health::Stale,
             _ => report.health,
         }
     }
@@ -246,7 +303,7 @@ impl Moment {
         Past { verdict: self.verdict(decision), steps: steps(decision) }
     }
 
-    fn trigger(self, spec: &AutoscalerSpec, trigger: &TriggerSpec, report: Option<&TriggerReport>) -> TriggerView {
+    fn trigger(self, published: &Published, trigger: &TriggerSpec, report: Option<&TriggerReport>) -> TriggerView {
         TriggerView {
             name: trigger.name.to_string(),
             metric_name: trigger.metric_name.to_string(),
@@ -263,7 +320,7 @@ impl Moment {
             },
             activation_threshold: trigger.activation_threshold,
             report: report.map(|report| ReportView {
-                health: self.health(spec, report).as_str(),
+                health: self.health(published, report).as_str(),
                 value: report.value,
                 round: report.round.map(|round| round.0),
                 taken_at: report.taken.map(|taken| self.written(taken)),

@@ -1,6 +1,6 @@
 //! Addresses of servers: `host:port` as people write it, and when two of them mean the same server.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Host (without the brackets of an IPv6 literal) and port.
 pub(crate) fn split(address: &str) -> Option<(&str, u16)> {
@@ -64,10 +64,13 @@ pub(crate) fn same_server(declared: &str, declared_in: Option<&str>, asked: &str
     asked_forms.contains(&plain(declared)) || as_service.is_some_and(|form| asked_forms.contains(&form))
 }
 
-/// Lower case, without the suffix that every cluster adds by itself.
+/// Lower case, without the suffix that every cluster adds by itself; IPv6 literals in their one canonical spelling.
 fn plain(address: &str) -> String {
     let lower = address.to_ascii_lowercase();
     match split(&lower) {
+        Some((host, port)) if host.contains(':') => {
+            join(&host.parse::<Ipv6Addr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string()), port)
+        }
         Some((host, port)) => {
             let host = host.strip_suffix('.').unwrap_or(host);
             let host = host.strip_suffix(".cluster.local").filter(|rest| rest.ends_with(".svc")).unwrap_or(host);
@@ -75,6 +78,21 @@ fn plain(address: &str) -> String {
         }
         None => lower,
     }
+}
+
+/// Whether `pattern` (`host:port`, `*` for any run of characters) covers `address`.
+///
+/// A pattern of numbers covers IP addresses alone: whoever writes `10.0.*:6379` means a network, and not the name
+/// `10.0.example.com`, which its owner may point anywhere.
+pub(crate) fn covers(pattern: &str, address: &str) -> bool {
+    let address = if address.starts_with('[') { plain(address) } else { address.to_owned() };
+    let host_pattern = pattern.rsplit_once(':').map_or(pattern, |(host, _)| host);
+    let of_numbers = host_pattern.contains(|c: char| c.is_ascii_digit())
+        && host_pattern.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '*'));
+    let is_ip = || split(&address).is_some_and(|(host, _)| host.parse::<Ipv4Addr>().is_ok());
+    // An IPv6 literal without a star has one canonical spelling, too.
+    let pattern = if pattern.starts_with('[') { plain(pattern) } else { pattern.to_owned() };
+    matches(&pattern, &address) && (!of_numbers || is_ip())
 }
 
 /// Whether `text` matches `pattern`, in which `*` stands for any run of characters. Case does not count.
@@ -136,6 +154,34 @@ mod tests {
         assert!(same_server("redis:6379", None, "redis:6379", "pulse"));
         assert!(!same_server("redis:6379", None, "redis.pulse.svc:6379", "pulse"));
         assert!(!same_server("redis:6379", Some("pulse"), "redis:6380", "pulse"));
+    }
+
+    #[test]
+    fn patterns_of_numbers_cover_numbers_alone() {
+        for (pattern, address) in [
+            ("10.0.*:6379", "10.0.7.1:6379"),
+            ("*:6379", "10.0.7.1:6379"),
+            ("*:6379", "anything.example.com:6379"),
+            ("*:*", "[::1]:6379"),
+            ("[::1]:6379", "[0:0:0:0:0:0:0:1]:6379"),
+            ("[0::1]:6379", "[::1]:6379"),
+            ("[fd00::*]:6379", "[FD00::2]:6379"),
+            ("redis-1.*:6379", "redis-1.shop.svc:6379"),
+        ] {
+            assert!(covers(pattern, address), "{pattern} {address}");
+        }
+        for (pattern, address) in [
+            ("10.0.*:6379", "10.0.example.com:6379"),
+            ("10.0.*:6379", "10.0.1:6379"),
+            ("10.*:*", "10.16777217:6379"),
+            ("127.0.0.1*:6379", "127.0.0.1.evil.example:6379"),
+            ("[::1]:6379", "[::ffff:127.0.0.1]:6379"),
+            ("redis:6379", "redis.:6379"),
+            ("redis:6379", "redis:63790"),
+            ("*.shop.svc:6379", "redis.shop.svc.evil.example:6379"),
+        ] {
+            assert!(!covers(pattern, address), "{pattern} {address}");
+        }
     }
 
     #[test]

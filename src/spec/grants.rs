@@ -1,7 +1,8 @@
 //! Which servers a namespace may name: the declared connections, and the operator's address allow list.
 //!
 //! KEDA's metadata is written by whoever may create a ScaledObject. What it names is therefore never connected to
-//! unless somebody with more authority said so here.
+//! unless somebody with more authority said so here. And whatever anybody said, `--only-addresses` is the outer fence:
+//! no door leads to a server beyond it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct Grants {
     /// they do not exist.
     broken: HashSet<(Option<String>, String)>,
     allow_addresses: Vec<String>,
+    /// `None`: no fence.
+    only_addresses: Option<Vec<String>>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -55,6 +58,12 @@ impl Grants {
     #[must_use]
     pub fn new(allow_addresses: &[String]) -> Self {
         Grants { allow_addresses: allow_addresses.to_vec(), ..Grants::default() }
+    }
+
+    /// The same, with no way to any server but those that match one of `only_addresses`; `None` for no such fence.
+    #[must_use]
+    pub fn fenced(self, only_addresses: Option<&[String]>) -> Self {
+        Grants { only_addresses: only_addresses.map(<[String]>::to_vec), ..self }
     }
 
     pub(crate) fn declare(&mut self, namespace: &str, name: &str, connection: Arc<ConnectionSpec>) {
@@ -128,7 +137,14 @@ impl Grants {
     /// Whether the operator's allow list covers `address` (`host:port`).
     #[must_use]
     pub fn allows(&self, address: &str) -> bool {
-        self.allow_addresses.iter().any(|pattern| address::matches(pattern, address))
+        self.allow_addresses.iter().any(|pattern| address::covers(pattern, address))
+    }
+
+    /// Whether the operator's outer fence lets anybody connect to `address` (`host:port`, as it will be connected to).
+    #[must_use]
+    pub fn permits(&self, address: &str) -> bool {
+        let covered = |only: &Vec<String>| only.iter().any(|pattern| address::covers(pattern, address));
+        self.only_addresses.as_ref().is_none_or(covered)
     }
 
     /// Every declared connection: by namespace and name, the cluster's last.

@@ -96,9 +96,20 @@ const MOST_WARNINGS: usize = 16;
 pub fn read(object: &ScaledObject<'_>, grants: &Grants) -> Result<Ask, Problems> {
     check_object(object)?;
     let mut keys = Keys::new(object.metadata);
+    let mut too_long = keys.too_long();
     match keys.find(&["autoscaler"]) {
+        Some(_) if !too_long.is_empty() => Err(Problems(too_long)),
         Some(found) => named(object, found, &mut keys),
-        None => trigger(object, grants, &mut keys).map(Ask::Trigger),
+        None => {
+            let mut ask = trigger(object, grants, &mut keys)?;
+            if !too_long.is_empty() {
+                if let Err(Problems(others)) = ask.registration {
+                    too_long.extend(others);
+                }
+                ask.registration = Err(Problems(too_long));
+            }
+            Ok(Ask::Trigger(ask))
+        }
     }
 }
 

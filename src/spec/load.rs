@@ -15,17 +15,28 @@ use objects::{Kind, Object, annotations, unpack};
 
 use crate::model::AutoscalerId;
 use crate::spec::grants::Grants;
+use crate::spec::limits::Limits;
 use crate::spec::manifest::{API_VERSION, ClusterConnectionBody, ConnectionBody, QueueAutoscalerBody};
 use crate::spec::problem::{Place, Problem, Problems};
 use crate::spec::report::Report;
 use crate::spec::tree::{self, Node};
-use crate::spec::{AutoscalerSpec, Origin, schema, validate};
+use crate::spec::{AutoscalerSpec, ConnectionSpec, Origin, Server, schema, validate};
 
 /// One file as read: its name for messages, and its text (one or more YAML or JSON documents).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceText {
     pub file: String,
     pub text: String,
+}
+
+/// What the operator lets manifests and KEDA's metadata do.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Addresses that metadata may name without a Connection.
+    pub allow_addresses: Vec<String>,
+    /// Where anything may lead at all; `None` for everywhere.
+    pub only_addresses: Option<Vec<String>>,
+    pub limits: Limits,
 }
 
 /// What a set of files means.
@@ -43,7 +54,7 @@ pub struct Loaded {
 /// # Errors
 ///
 /// Everything that is wrong in any of them, in the order of the files and their lines.
-pub fn load<T: Borrow<SourceText>>(texts: &[T], allow_addresses: &[String]) -> Result<Loaded, Problems> {
+pub fn load<T: Borrow<SourceText>>(texts: &[T], terms: &Terms) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
     let mut documents = Vec::new();
     for text in texts {
@@ -57,7 +68,9 @@ pub fn load<T: Borrow<SourceText>>(texts: &[T], allow_addresses: &[String]) -> R
     }
     report_duplicates(&objects, &mut findings);
 
-    let mut grants = Grants::new(allow_addresses);
+    report_too_many(&objects, terms.limits.autoscalers_per_namespace, &mut findings);
+
+    let mut grants = Grants::new(&terms.allow_addresses).fenced(terms.only_addresses.as_deref());
     for object in &objects {
         declare_connection(object, &mut grants, &mut findings);
     }
@@ -147,6 +160,7 @@ fn declare_connection(object: &Object<'_>, grants: &mut Grants, findings: &mut F
         Kind::Connection => {
             let body: ConnectionBody = object.body(&CONNECTION, &mut report);
             let connection = validate::connection(namespace, name, &body, &mut report);
+            report_beyond_fence(connection.as_ref(), object, grants, &mut report);
             let usable = findings.take(report);
             match connection {
                 Some(connection) if usable => grants.declare(namespace, name, Arc::new(connection)),
@@ -156,6 +170,7 @@ fn declare_connection(object: &Object<'_>, grants: &mut Grants, findings: &mut F
         Kind::ClusterConnection => {
             let body: ClusterConnectionBody = object.body(&CLUSTER_CONNECTION, &mut report);
             let read = validate::cluster_connection(name, &body, &mut report);
+            report_beyond_fence(read.as_ref().map(|(_, connection)| connection), object, grants, &mut report);
             let usable = findings.take(report);
             match read {
                 Some((allowed, connection)) if usable => {
@@ -165,6 +180,29 @@ fn declare_connection(object: &Object<'_>, grants: &mut Grants, findings: &mut F
             }
         }
     }
+}
+
+fn report_beyond_fence(
+    connection: Option<&ConnectionSpec>,
+    object: &Object<'_>,
+    grants: &Grants,
+    report: &mut Report<'_>,
+) {
+    let Some(Server::Redis(redis)) = connection.map(|connection| &connection.server) else { return };
+    // What is no address at all has been said.
+    if !report.problems.is_empty() || grants.permits(&redis.address) {
+        return;
+    }
+    let written = |field: &str| {
+        let spec = object.document.get("spec").and_then(|entry| entry.node.get("redis"));
+        spec.is_some_and(|redis| redis.node.get(field).is_some())
+    };
+    let path = if written("host") { "spec.redis.host" } else { "spec.redis.address" };
+    report.problem(
+        path,
+        format!("no connection may lead to {}: it is not in --only-addresses", redis.address),
+        format!("add {} to --only-addresses, or take the Connection out", redis.address),
+    );
 }
 
 /// May be a stand-in: it counts only if nothing was found in any file.
@@ -204,6 +242,27 @@ fn report_duplicates(objects: &[Object<'_>], findings: &mut Findings) {
                 first.insert((object.kind, object.namespace, object.name), object);
             }
         }
+    }
+}
+
+/// One problem for each namespace that has too many, at the first beyond.
+fn report_too_many(objects: &[Object<'_>], most: usize, findings: &mut Findings) {
+    let mut counts: HashMap<&str, (usize, Option<&Object<'_>>)> = HashMap::new();
+    for object in objects.iter().filter(|object| object.kind == Kind::QueueAutoscaler) {
+        let (count, beyond) = counts.entry(object.namespace).or_default();
+        *count += 1;
+        if *count > most {
+            beyond.get_or_insert(object);
+        }
+    }
+    for (namespace, (count, beyond)) in counts {
+        let Some(object) = beyond else { continue };
+        let mut report = object.report();
+        let message = format!("namespace `{namespace}` has {count} QueueAutoscalers, and {most} are allowed");
+        let cure =
+            format!("give several queues to one, or start tidegate with --max-autoscalers-per-namespace {count}");
+        report.problem("metadata.name", message, cure);
+        findings.take(report);
     }
 }
 

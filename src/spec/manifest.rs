@@ -57,7 +57,8 @@ pub struct QueueAutoscalerBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_cooldown_period: Option<DurationText>,
     /// A reading older than this no longer counts: no scale-down, and KEDA is told that the source is unavailable.
-    /// Default: the greater of 10s and three polling intervals.
+    /// Default: the greater of 10s and three polling intervals. Where the operator's poll budget holds the namespace
+    /// back, a reading counts for at least three of the longer intervals, whatever is written here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sample_age: Option<DurationText>,
     /// What to count. The workload gets the highest number of replicas that any trigger asks for.
@@ -116,8 +117,9 @@ pub struct Trigger {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RedisList {
-    /// One or more keys; their lengths are added up.
+    /// One or more keys, at most 1000; their lengths are added up.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub keys: Option<Vec<String>>,
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod address;
 pub mod grants;
 pub mod keda_metadata;
+pub mod limits;
 pub mod load;
 pub mod manifest;
 pub mod problem;
@@ -45,6 +46,22 @@ pub struct AutoscalerSpec {
     pub pause: Pause,
     /// Treated as active whatever the triggers say; also raises a workload that somebody stopped by hand.
     pub force_activation: bool,
+}
+
+/// How many readings may be missed before a value counts for nothing, where the operator's poll budget sets the pace:
+/// the same three intervals as by default.
+const READINGS_MISSED: u32 = 3;
+
+impl AutoscalerSpec {
+    /// How old a value may be where it is read only every `pace` because its namespace is held back (`None`: it is
+    /// not): at least three readings, whatever `maxSampleAge` says.
+    ///
+    /// Stale values would be safe as long as nobody scales down on them. But KEDA would be told UNAVAILABLE, and its
+    /// `fallback` (ours as well) may scale down: an operator's budget must not look like an outage of the queue.
+    #[must_use]
+    pub fn max_sample_age_at(&self, pace: Option<Duration>) -> Duration {
+        pace.map_or(self.max_sample_age, |pace| self.max_sample_age.max(pace.saturating_mul(READINGS_MISSED)))
+    }
 }
 
 /// Through which door a spec came.
@@ -93,6 +110,17 @@ pub enum Source {
     RedisList { keys: Vec<Arc<str>> },
     /// The embedded queue of `demo` and of tests.
     Memory { queue: Arc<str> },
+}
+
+impl Source {
+    /// How many keys are read for one value.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        match self {
+            Source::RedisList { keys } => keys.len(),
+            Source::Memory { .. } => 1,
+        }
+    }
 }
 
 /// From backlog to wanted replicas. Closed: an exhaustive `match` keeps every policy in the benchmark.

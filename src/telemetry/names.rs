@@ -8,8 +8,8 @@ mod labels;
 
 use self::labels::{
     ABANDONED, AUTOSCALER, CONNECTION, DOOR, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME, METHOD, NAMESPACE,
-    ORIGIN, OUTCOME, REASON, REFUSED_CALL, REFUSED_CONNECTION, RELOAD_OUTCOME, SCALE_OUTCOME, STREAM_METHOD, TRIGGER,
-    UNARY_METHOD, VERSION,
+    ORIGIN, OUTCOME, REASON, REFUSED_CALL, REFUSED_CONNECTION, REFUSED_REGISTRATION, RELOAD_OUTCOME, SCALE_OUTCOME,
+    STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
 };
 pub use self::labels::{Label, Values};
 
@@ -190,6 +190,17 @@ metrics! {
     CREDENTIAL_RENEWALS = "tidegate_credential_renewals_total", Counter of Count by [CONNECTION, OUTCOME]:
         "Attempts to open a second link because the files of secrets or certificates changed.",
         "After a rotation, wait for outcome=\"ok\" before the old secret goes; alert on outcome=\"error\".";
+
+    // Tenants
+    REGISTRATIONS_REFUSED = "tidegate_registrations_refused_total", Counter of Count by [REFUSED_REGISTRATION]:
+        "Triggers of KEDA's calls that were not registered because a cap is reached; what was registered before goes on.",
+        "A rate above zero is a namespace with too many triggers, or a flood; the log says whose and which flag.";
+    POLL_DEMAND = "tidegate_poll_demand_reads_per_second", Gauge of Count by [NAMESPACE]:
+        "Reads a second that the autoscalers of a namespace ask for; only of namespaces that are held back.",
+        "Alert on its being there: this namespace's polling intervals are stretched by demand over allowance.";
+    POLL_ALLOWED = "tidegate_poll_allowed_reads_per_second", Gauge of Count by [NAMESPACE]:
+        "Reads a second that a namespace gets; only of namespaces that are held back.",
+        "Beside the demand it says by how much intervals are stretched.";
 
     // Deciding
     AUTOSCALERS = "tidegate_autoscalers", Gauge of Count by [ORIGIN]:

@@ -14,7 +14,7 @@ use tidegate::proto::externalscaler::external_scaler_server::ExternalScalerServe
 use tidegate::serve::keda::{KedaScaler, Parts};
 use tidegate::serve::ready::Readiness;
 use tidegate::spec::grants::Grants;
-use tidegate::spec::load::load;
+use tidegate::spec::load::{Terms, load};
 use tidegate::spec::{AutoscalerSpec, load::SourceText};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -78,7 +78,7 @@ fn scaler(shutdown: &CancellationToken) -> KedaScaler {
     let (intake, mut asked) = mpsc::channel(64);
     let board = Arc::new(Board::new(intake));
     let orders = SourceText { file: "orders.yaml".to_owned(), text: ORDERS.to_owned() };
-    for spec in load(&[orders], &[]).unwrap_or_else(|problems| panic!("{problems}")).autoscalers {
+    for spec in load(&[orders], &Terms::default()).unwrap_or_else(|problems| panic!("{problems}")).autoscalers {
         board.insert([decided(&spec, clock)]);
     }
     tokio::spawn({
@@ -95,7 +95,7 @@ fn scaler(shutdown: &CancellationToken) -> KedaScaler {
                 if board.all().len() < STAY {
                     board.insert([Arc::clone(&cell)]);
                 }
-                drop(reply.send(cell));
+                drop(reply.send(Ok(cell)));
             }
         }
     });

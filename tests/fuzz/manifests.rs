@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tidegate::cli::check::{Output, print};
 use tidegate::spec::Server;
-use tidegate::spec::load::{Loaded, SourceText, load};
+use tidegate::spec::load::{Loaded, SourceText, Terms, load};
 use tidegate::spec::problem::Problems;
 
 use super::drive::{Target, drive};
@@ -166,7 +166,7 @@ impl Target for Manifests {
 }
 
 pub fn read(text: &str) -> Result<Loaded, Problems> {
-    load(&[SourceText { file: "fuzz.yaml".to_owned(), text: text.to_owned() }], &[])
+    load(&[SourceText { file: "fuzz.yaml".to_owned(), text: text.to_owned() }], &Terms::default())
 }
 
 fn sound(loaded: &Loaded) -> Result<(), String> {

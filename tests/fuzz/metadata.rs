@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tidegate::spec::grants::Grants;
 use tidegate::spec::keda_metadata::{Ask, ScaledObject, read};
-use tidegate::spec::load::{SourceText, load};
+use tidegate::spec::load::{SourceText, Terms, load};
 use tidegate::spec::problem::Problem;
 use tidegate::spec::{AutoscalerSpec, Server};
 
@@ -342,7 +342,9 @@ pub fn declared() -> Grants {
     let text = source.split("r#\"").nth(1).and_then(|rest| rest.split("\"#").next()).expect("the manifest");
     let text = SourceText { file: "grants.yaml".to_owned(), text: text.to_owned() };
     let allowed = ["*.allowed.svc:6379".to_owned(), "10.0.0.1:*".to_owned()];
-    load(&[text], &allowed).unwrap_or_else(|problems| panic!("{problems}")).grants
+    load(&[text], &Terms { allow_addresses: allowed.to_vec(), ..Terms::default() })
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .grants
 }
 
 /// The maps that stand as `&[("key", "value"), ...]` in a test's source.

@@ -194,7 +194,9 @@ async fn no_door_shows_a_password() {
 
     let environment = [("PLANTED_PASSWORD", secret("env")), ("UNUSED_PASSWORD", secret("unused"))];
     let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let arguments = ["--target", "memory", "--log", "trace", "--allow-address", "127.0.0.1:*"];
+    // Each made-up user is a connection of its own.
+    let many = ["--max-connections-per-namespace", "1000"];
+    let arguments = ["--target", "memory", "--log", "trace", "--allow-address", "127.0.0.1:*", many[0], many[1]];
     let mut tidegate = Tidegate::start_within(&environment, &manifests, &arguments);
     tidegate.until_ready();
     // Those that are right are let in, so that what follows is said of passwords in use.

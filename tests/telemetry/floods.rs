@@ -31,7 +31,7 @@ async fn a_flood_of_bad_metadata_is_a_few_lines_and_a_count() {
     }
     // Long enough for one more line, which says how many were left out.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let huge = "x".repeat(1 << 20);
+    let huge = "x".repeat(14 << 10);
     let mut keda = tidegate.keda("shop", &[("shade", &huge), (&huge, "y")]).await;
     keda.specs().await.unwrap_err();
     until_along("the last line", || lines(&tidegate).iter().any(|line| line["left_out"].as_u64() > Some(0))).await;

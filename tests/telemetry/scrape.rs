@@ -11,7 +11,14 @@ use crate::support::redis::{RedisProcess, free_port};
 use crate::support::tidegate::{Tidegate, until_along};
 
 /// Metrics that this test gives no cause to appear, each with the reason.
-const NOT_HERE: &[(&str, &str)] = &[];
+const NOT_HERE: &[(&str, &str)] = &[
+    (names::CREDENTIAL_RENEWALS, "no connection here has files"),
+    (names::POLL_DEMAND, "nobody is held back"),
+    (names::POLL_ALLOWED, "nobody is held back"),
+    (names::TLS_RELOADS, "no TLS"),
+    (names::TLS_RELOAD_FAILING, "no TLS"),
+    (names::TLS_HANDSHAKES, "no TLS"),
+];
 
 /// Everything of one scrape: the type of each family, and the label sets of its series.
 #[derive(Debug, Default)]

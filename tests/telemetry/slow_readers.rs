@@ -24,11 +24,12 @@ use crate::support::polling::{autoscaler, list, redis};
 use crate::support::tidegate::until;
 
 const AUTOSCALERS: usize = 10_000;
-const READERS: usize = 64;
+/// As many as one address may have at a time.
+const READERS: usize = 32;
 
-/// Bytes held for all readers together. One piece each is 4 MiB, and a connection has buffers of its own; a document
-/// each would be 250 MiB and more.
-const HELD: usize = 16 << 20;
+/// Bytes held for all readers together. One piece each is 2 MiB, and a connection has buffers of its own; a document
+/// each would be 80 MiB and more.
+const HELD: usize = 8 << 20;
 
 /// What the kernel may keep on either side of a connection; left alone, it takes the whole of such a document. Below
 /// two segments of loopback (64 KiB each) every answer would wait for its timers.

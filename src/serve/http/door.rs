@@ -1,8 +1,9 @@
 //! The HTTP/1.1 server: connections in, requests to the routes, and the bounds on both.
 //!
-//! What the routes answer can be megabytes (the metrics of ten thousand autoscalers), and a peer that asks often and
-//! reads slowly would have us hold many of them. So large answers take turns, per address and in all, a turn lasts until
-//! the answer has been handed on in small pieces, and the rest wait without holding anything. Probes never wait.
+//! What the routes answer can be megabytes (the metrics of ten thousand autoscalers). The routes write it a piece at a time
+//! (`serve/pieces.rs`), but a peer that asks often and reads slowly would still have us hold many pieces. So answers take
+//! turns, per address and in all, a turn lasts until the answer has been handed on, and the rest wait without holding
+//! anything. Probes never wait.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -44,8 +45,9 @@ const MAX_BODY: usize = 64 * 1024;
 /// From a request's head to its answer, waiting for a turn included. A scrape of ten thousand autoscalers takes tenths
 /// of a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Large answers at a time. They are made one after the other anyway; eight times some megabytes is what can be spared.
-const TURNS: usize = 8;
+/// Answers at a time. The long ones are made a piece at a time, so that each costs some hundred kilobytes, most of it the
+/// recorder's part of `/metrics`.
+const TURNS: usize = 128;
 /// From being given a turn to having handed the answer on. Without it, a few who read as slowly as a connection may
 /// would keep every turn for hours.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use crate::board::Published;
 use crate::model::{AutoscalerId, Health, Tick, TriggerReport};
 use crate::proto::externalscaler::{MetricSpec, MetricValue};
+use crate::spec::limits::Full;
 use crate::spec::problem::shortened;
 use crate::spec::{AutoscalerSpec, Policy, TriggerSpec};
 
@@ -45,6 +46,9 @@ pub enum Refusal {
     UnknownMetric { asked: String, yields: String },
     #[error("tidegate is starting: QueueAutoscaler {0} may not have been read yet")]
     Starting(AutoscalerId),
+    /// A cap is reached. KEDA asks again, and finds room when there is some.
+    #[error("tidegate cannot watch another trigger: {0}")]
+    NoRoom(Full),
     #[error("tidegate is shutting down")]
     ShuttingDown,
     #[error("the registration was not taken up in time; tidegate is overloaded")]
@@ -66,6 +70,7 @@ impl Refusal {
         match self {
             Refusal::NoObject | Refusal::BadMetadata(_) => Code::InvalidArgument,
             Refusal::NotPermitted(_) | Refusal::ScaleUnknown(_) => Code::FailedPrecondition,
+            Refusal::NoRoom(_) => Code::ResourceExhausted,
             Refusal::UnknownAutoscaler(_) | Refusal::UnknownMetric { .. } => Code::NotFound,
             Refusal::Starting(_)
             | Refusal::ShuttingDown
@@ -189,12 +194,12 @@ fn trusted(published: &Published, position: usize, trigger: &TriggerSpec, now: T
     let report = published.decision.as_ref().and_then(|decision| decision.triggers.get(position));
     match report {
         Some(TriggerReport { value: Some(value), taken: Some(taken), health, active, .. })
-            if *health != Health::Stale && now.since(*taken) <= published.spec.max_sample_age =>
+            if *health != Health::Stale && now.since(*taken) <= published.max_sample_age() =>
         {
             Ok((*value, *active))
         }
         Some(report) if report.taken.is_some() || report.failure.is_some() => {
-            Err(Refusal::NoValue(Doubt { report, trigger, max: published.spec.max_sample_age, now }.to_string()))
+            Err(Refusal::NoValue(Doubt { report, trigger, max: published.max_sample_age(), now }.to_string()))
         }
         _ => Err(Refusal::NotReadYet(format!("trigger {} of {}", trigger.name, published.spec.id))),
     }

@@ -2,7 +2,8 @@
 //!
 //! Both end with OK: when the process stops, when the autoscaler is gone, when the grants change under a trigger. KEDA
 //! then reopens after two seconds; after an error it would wait longer each time, for good. So a trigger that may not
-//! be polled gets a stream that stays silent, and its reason on `GetMetrics`.
+//! be polled gets a stream that stays silent, and its reason on `GetMetrics`. So does one for which there is no room now;
+//! that stream ends after a while, so that KEDA opens another one.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ struct Line {
     known: Arc<Known>,
     /// `None`: nothing to watch; the line stays open and silent.
     cell: Option<Arc<Cell>>,
+    /// There was no room for the trigger; there may be later.
+    no_room: bool,
     _open: OpenStream,
 }
 
@@ -60,7 +63,7 @@ impl Line {
                 () = self.desk.shutdown.cancelled() => return Woken::End,
                 alive = &mut changed => return if alive { Woken::Changed } else { Woken::End },
                 () = tokio::time::sleep(TOUCH) => {
-                    if !self.desk.asks.is_current(&self.known) {
+                    if self.no_room || !self.desk.asks.is_current(&self.known) {
                         return Woken::End;
                     }
                     if let Some(cell) = &self.cell {
@@ -72,11 +75,12 @@ impl Line {
     }
 }
 
-/// The cell to watch, or `None` where nothing may be watched.
-async fn watched(desk: &Desk, ask: &Ask) -> Result<Option<Arc<Cell>>, Refusal> {
+/// The cell to watch, or `None` where nothing may be watched; and whether that is for want of room.
+async fn watched(desk: &Desk, ask: &Ask) -> Result<(Option<Arc<Cell>>, bool), Refusal> {
     match desk.obtain(ask).await {
-        Ok(cell) => Ok(Some(cell)),
-        Err(Refusal::NotPermitted(_)) => Ok(None),
+        Ok(cell) => Ok((Some(cell), false)),
+        Err(Refusal::NotPermitted(_)) => Ok((None, false)),
+        Err(Refusal::NoRoom(_)) => Ok((None, true)),
         Err(refusal) => Err(refusal),
     }
 }
@@ -85,9 +89,9 @@ async fn watched(desk: &Desk, ask: &Ask) -> Result<Option<Arc<Cell>>, Refusal> {
 /// each message costs it a status patch.
 pub(super) async fn active(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<Active, Refusal> {
     let known = desk.asks.read(object, desk.clock.now());
-    let cell = watched(desk, asked(&known)?).await?;
+    let (cell, no_room) = watched(desk, asked(&known)?).await?;
     let activity = cell.as_ref().map(|cell| cell.activity());
-    let line = Line { desk: Arc::clone(desk), known, cell, _open: desk.stream_is_active.open() };
+    let line = Line { desk: Arc::clone(desk), known, cell, no_room, _open: desk.stream_is_active.open() };
 
     Ok(Box::pin(stream::unfold((line, activity, false), |(line, mut activity, mut told)| async move {
         loop {
@@ -121,20 +125,26 @@ enum Subject {
 pub(super) async fn specs(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<Specs, Refusal> {
     let known = desk.asks.read(object, desk.clock.now());
     let ask = asked(&known)?;
-    let (cell, subject) = match ask {
-        Ask::Named { serve: Serve::Replicas, .. } => (None, Subject::Constant(answer::replicas_specs())),
+    let ((cell, no_room), subject) = match ask {
+        Ask::Named { serve: Serve::Replicas, .. } => ((None, false), Subject::Constant(answer::replicas_specs())),
         Ask::Named { serve: Serve::Backlog, .. } => {
             let cell = desk.obtain(ask).await?;
             let subject = Subject::Followed { spec: cell.spec(), activity: cell.activity() };
-            (Some(cell), subject)
+            ((Some(cell), false), subject)
         }
         Ask::Trigger(trigger) => {
             let specs = vec![answer::metric_spec(&trigger.metric_name, trigger.target)];
             // Registering is a courtesy here; names and targets need nobody's leave.
-            (watched(desk, ask).await.ok().flatten(), Subject::Constant(specs))
+            (watched(desk, ask).await.unwrap_or_default(), Subject::Constant(specs))
         }
     };
-    let line = Line { desk: Arc::clone(desk), known: Arc::clone(&known), cell, _open: desk.stream_metric_spec.open() };
+    let line = Line {
+        desk: Arc::clone(desk),
+        known: Arc::clone(&known),
+        cell,
+        no_room,
+        _open: desk.stream_metric_spec.open(),
+    };
 
     Ok(Box::pin(stream::unfold((line, subject, None), |(line, mut subject, mut told)| async move {
         loop {

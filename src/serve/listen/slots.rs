@@ -11,9 +11,9 @@ use tokio::sync::Semaphore;
 use super::{Door, Limits};
 use crate::telemetry::names;
 
-/// Large answers under way to one address at a time; more wait for their turn. Two, so that one who does not read
-/// cannot fill memory with answers, while a scrape and a page pass each other.
-const TURNS: usize = 2;
+/// Large answers under way to one address at a time; more wait for their turn. Enough for everybody behind one proxy
+/// or one `kubectl port-forward`; one who does not read keeps a quarter of all turns, for a minute.
+const TURNS: usize = 32;
 
 /// Why there is no slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

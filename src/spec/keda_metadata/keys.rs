@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::spec::limits::METADATA_VALUE_BYTES;
 use crate::spec::problem::Problem;
 use crate::spec::report::closest;
 
@@ -112,6 +113,20 @@ impl<'a> Keys<'a> {
                 false
             }
         }
+    }
+
+    /// One problem for each value that is too long to be kept. What has no effect may be as long as it likes.
+    pub(super) fn too_long(&self) -> Vec<Problem> {
+        let is_kept = |key: &str| {
+            let name = key.strip_suffix("FromEnv").unwrap_or(key);
+            OF_KEDA.iter().chain(&OURS).any(|known| *known == name)
+        };
+        let long = self.present.iter().filter(|(key, value)| value.len() > METADATA_VALUE_BYTES && is_kept(key));
+        long.map(|(key, value)| {
+            let message = format!("{} bytes long, and at most {METADATA_VALUE_BYTES} are taken", value.len());
+            Problem::new(path(key), message, "declare a QueueAutoscaler and write autoscaler: with its name")
+        })
+        .collect()
     }
 
     pub(super) fn problem(&mut self, key: &str, message: impl Into<String>, cure: impl Into<String>) {

@@ -38,6 +38,11 @@ pub(super) fn connection(
         return Some(connection);
     }
     let address = address::expand_service(&asked, object.namespace);
+    if !grants.permits(&address) {
+        let message = format!("no connection may lead to {address}: it is not in --only-addresses");
+        keys.problem(key, message, format!("name another server, or start tidegate with --only-addresses {address}"));
+        return None;
+    }
     if !grants.allows(&address) && !grants.allows(&asked) {
         let message = format!("no Connection of namespace `{}` has the address {address}", object.namespace);
         let cure = format!("declare a Connection for it, or start tidegate with --allow-address {address}");

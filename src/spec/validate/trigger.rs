@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Head, values};
 use crate::spec::grants::{Grants, Lookup};
+use crate::spec::limits::{KEYS_PER_AUTOSCALER, KEYS_PER_TRIGGER};
 use crate::spec::manifest::{Policy as PolicyBody, Trigger};
 use crate::spec::report::Report;
 use crate::spec::{ConnectionSpec, MilliValue, Policy, Server, Source, TriggerSpec};
@@ -33,6 +34,11 @@ pub(super) fn triggers(written: &[Trigger], head: &Head, grants: &Grants, report
         if let Some(spec) = one(trigger, name, &path, head, grants, &mut metric_names, report) {
             triggers.push(spec);
         }
+    }
+    let keys: usize = triggers.iter().map(|trigger| trigger.source.reads()).sum();
+    if keys > KEYS_PER_AUTOSCALER {
+        let message = format!("{keys} keys in all triggers together are more than {KEYS_PER_AUTOSCALER}");
+        report.problem("spec.triggers", message, "spread them over several autoscalers: each is read in one round");
     }
     triggers
 }
@@ -91,9 +97,13 @@ fn source(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> Option<Sour
         if written.is_empty() {
             report.problem(&path, "at least one key is needed, found none", "e.g. keys: [jobs]");
         }
+        if written.len() > KEYS_PER_TRIGGER {
+            let message = format!("{} keys are more than {KEYS_PER_TRIGGER}", written.len());
+            report.problem(&path, message, "spread them over several autoscalers: so long a sum tells nobody anything");
+        }
         let mut known = HashSet::new();
         let mut keys: Vec<Arc<str>> = Vec::with_capacity(written.len());
-        for (i, key) in written.iter().enumerate() {
+        for (i, key) in written.iter().take(KEYS_PER_TRIGGER).enumerate() {
             let path = format!("{path}[{i}]");
             if key.is_empty() {
                 report.problem(&path, "an empty key", "write the key's name, or take the entry out");

@@ -58,6 +58,8 @@ pub(super) const SCALE_OUTCOME: Label = Label::closed("outcome", || {
 });
 pub(super) const DOOR: Label = Label::closed("door", || vec!["grpc", "http"]);
 pub(super) const REFUSED_CONNECTION: Label = Label::closed("reason", || vec!["total", "peer"]);
+pub(super) const REFUSED_REGISTRATION: Label =
+    Label::closed("reason", || vec!["namespace_registrations", "registrations", "namespace_connections"]);
 pub(super) const ABANDONED: Label = Label::closed("reason", || vec!["silent", "stalled"]);
 pub(super) const HANDSHAKE_OUTCOME: Label = Label::closed("outcome", || vec!["ok", "error", "timeout"]);
 pub(super) const REFUSED_CALL: Label = Label::closed("reason", || vec!["calls", "bytes", "slow"]);
