@@ -24,6 +24,8 @@ mod floods;
 mod log_level;
 #[path = "telemetry/reference.rs"]
 mod reference;
+#[path = "telemetry/rounds.rs"]
+mod rounds;
 #[path = "telemetry/scrape.rs"]
 mod scrape;
 #[path = "telemetry/slow_readers.rs"]

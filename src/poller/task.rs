@@ -352,7 +352,7 @@ impl<B: Backend> Task<B> {
                 if matches!(self.state, State::Up(_)) {
                     self.lost(failure.clone());
                 }
-                debug!(connection = %self.name, %round, kind = failure.kind.as_str(), "round failed");
+                debug!(connection = %self.name, round = round.0, kind = failure.kind.as_str(), "round failed");
                 self.meters.round_failed();
                 self.meters.failed(&failure, plan.len());
                 hand_on(&self.samples, plan.failures(round, taken, &failure)).await
@@ -376,7 +376,7 @@ impl<B: Backend> Task<B> {
             Ok(()) => {
                 self.answered(taken);
                 self.note_failures(plan, round);
-                debug!(connection = %self.name, %round, reads = self.answers.len(), "round answered");
+                debug!(connection = %self.name, round = round.0, reads = self.answers.len(), "round answered");
                 Ok(taken)
             }
             Err(failure) => Err((taken, failure)),
@@ -426,7 +426,7 @@ impl<B: Backend> Task<B> {
                     connection = %self.name,
                     autoscaler,
                     trigger,
-                    %round,
+                    round = round.0,
                     kind = failure.kind.as_str(),
                     reason = %failure.message,
                     "trigger cannot be read",

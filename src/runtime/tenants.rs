@@ -29,6 +29,10 @@ struct Tenant {
 
 impl Tenants {
     pub(super) fn new(limits: Limits) -> Self {
+        for cap in Cap::ALL {
+            // A rate needs to have seen where it began.
+            metrics::counter!(names::REGISTRATIONS_REFUSED, "reason" => cap.as_str()).increment(0);
+        }
         Tenants { limits, registrations: 0, namespaces: HashMap::new(), hush: Hush::default() }
     }
 

@@ -9,6 +9,7 @@
 
 mod answer;
 mod asks;
+mod call;
 mod meter;
 mod streams;
 
@@ -22,6 +23,7 @@ use tonic::{Code, Request, Response, Status};
 
 pub use self::answer::{REPLICAS_METRIC, Refusal};
 use self::asks::{Asks, Known, one_line};
+use self::call::{Answered, Call};
 use self::meter::Meter;
 use crate::board::{Activity, Board, Cell, Published};
 use crate::clock::Clock;
@@ -98,25 +100,28 @@ impl KedaScaler {
 #[tonic::async_trait]
 impl ExternalScaler for KedaScaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        let began = self.desk.clock.now();
-        let answer = self.desk.is_active(request.get_ref(), began).await;
-        self.desk.settle(&self.desk.is_active, began, answer.map(|result| IsActiveResponse { result }))
+        let call = Call::of(&request, self.desk.clock.now());
+        let object = request.get_ref();
+        let answer = self.desk.is_active(object, call.began).await;
+        let answer = answer.map(|active| active.map(|result| IsActiveResponse { result }));
+        self.desk.settle(&self.desk.is_active, &call, Some(object), answer)
     }
 
     async fn get_metric_spec(
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
-        let began = self.desk.clock.now();
-        let answer = self.desk.metric_specs(request.get_ref(), began);
-        let answer = answer.map(|metric_specs| GetMetricSpecResponse { metric_specs });
-        self.desk.settle(&self.desk.metric_spec, began, answer)
+        let call = Call::of(&request, self.desk.clock.now());
+        let object = request.get_ref();
+        let answer = self.desk.metric_specs(object, call.began);
+        let answer = answer.map(|metric_specs| Answered::without_round(GetMetricSpecResponse { metric_specs }));
+        self.desk.settle(&self.desk.metric_spec, &call, Some(object), answer)
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
-        let began = self.desk.clock.now();
-        let answer = self.desk.metrics(request.get_ref(), began).await;
-        self.desk.settle(&self.desk.metrics, began, answer)
+        let call = Call::of(&request, self.desk.clock.now());
+        let answer = self.desk.metrics(request.get_ref(), call.began).await;
+        self.desk.settle(&self.desk.metrics, &call, request.get_ref().scaled_object_ref.as_ref(), answer)
     }
 
     type StreamIsActiveStream = streams::Active;
@@ -125,8 +130,9 @@ impl ExternalScaler for KedaScaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        let call = Call::of(&request, self.desk.clock.now());
         let opened = streams::active(&self.desk, request.get_ref()).await;
-        self.desk.opened(&self.desk.stream_is_active, opened)
+        self.desk.opened(&self.desk.stream_is_active, &call, request.get_ref(), opened)
     }
 
     type StreamMetricSpecStream = streams::Specs;
@@ -135,15 +141,16 @@ impl ExternalScaler for KedaScaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
+        let call = Call::of(&request, self.desk.clock.now());
         let opened = streams::specs(&self.desk, request.get_ref()).await;
-        self.desk.opened(&self.desk.stream_metric_spec, opened)
+        self.desk.opened(&self.desk.stream_metric_spec, &call, request.get_ref(), opened)
     }
 }
 
 // === impl Desk ===
 
 impl Desk {
-    async fn is_active(&self, object: &ScaledObjectRef, now: Tick) -> Result<bool, Refusal> {
+    async fn is_active(&self, object: &ScaledObjectRef, now: Tick) -> Result<Answered<bool>, Refusal> {
         let known = self.asks.read(object, now);
         let ask = asked(&known)?;
         let read = match ask {
@@ -153,7 +160,7 @@ impl Desk {
         self.ask_board(ask, now, read).await
     }
 
-    async fn metrics(&self, request: &GetMetricsRequest, now: Tick) -> Result<GetMetricsResponse, Refusal> {
+    async fn metrics(&self, request: &GetMetricsRequest, now: Tick) -> Result<Answered<GetMetricsResponse>, Refusal> {
         let GetMetricsRequest { scaled_object_ref, metric_name } = request;
         let known = self.asks.read(scaled_object_ref.as_ref().ok_or(Refusal::NoObject)?, now);
         let ask = asked(&known)?;
@@ -161,8 +168,8 @@ impl Desk {
             Ask::Named { serve: Serve::Replicas, .. } => answer::replicas(published, metric_name, now),
             Ask::Named { serve: Serve::Backlog, .. } | Ask::Trigger(_) => answer::backlog(published, metric_name, now),
         };
-        let value = self.ask_board(ask, now, read).await?;
-        Ok(GetMetricsResponse { metric_values: vec![value] })
+        let answered = self.ask_board(ask, now, read).await?;
+        Ok(answered.map(|value| GetMetricsResponse { metric_values: vec![value] }))
     }
 
     /// Needs the metadata, and for `serve: backlog` the autoscaler's spec; never a sample, a server or a permission.
@@ -193,7 +200,11 @@ impl Desk {
         ask: &Ask,
         now: Tick,
         read: impl Fn(&Published, Tick) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+    ) -> Result<Answered<T>, Refusal> {
+        let read = |published: &Published, now| {
+            let round = published.decision.as_ref().and_then(|decision| decision.round);
+            read(published, now).map(|value| Answered { value, round })
+        };
         if let Some(cell) = self.find(ask, now)? {
             match cell.peek(|published| read(published, now)) {
                 Err(Refusal::NotReadYet(_)) => {}
@@ -257,15 +268,30 @@ impl Desk {
         }
     }
 
-    fn settle<T>(&self, meter: &Meter, began: Tick, answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
+    fn settle<T>(
+        &self,
+        meter: &Meter,
+        call: &Call,
+        object: Option<&ScaledObjectRef>,
+        answer: Result<Answered<T>, Refusal>,
+    ) -> Result<Response<T>, Status> {
+        call.log(meter.method(), object, &answer);
         let code = answer.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
-        meter.answered(code, self.clock.now().since(began));
-        answer.map(Response::new).map_err(Status::from)
+        meter.answered(code, self.clock.now().since(call.began));
+        answer.map(|answered| Response::new(answered.value)).map_err(Status::from)
     }
 
-    fn opened<T>(&self, meter: &Meter, opened: Result<T, Refusal>) -> Result<Response<T>, Status> {
+    fn opened<T>(
+        &self,
+        meter: &Meter,
+        call: &Call,
+        object: &ScaledObjectRef,
+        opened: Result<T, Refusal>,
+    ) -> Result<Response<T>, Status> {
+        let opened = opened.map(Answered::without_round);
+        call.log(meter.method(), Some(object), &opened);
         meter.count(opened.as_ref().map_or_else(Refusal::code, |_| Code::Ok));
-        opened.map(Response::new).map_err(Status::from)
+        opened.map(|opened| Response::new(opened.value)).map_err(Status::from)
     }
 }
 

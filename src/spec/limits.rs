@@ -72,6 +72,8 @@ pub enum Cap {
 }
 
 impl Cap {
+    pub const ALL: [Cap; 3] = [Cap::RegistrationsPerNamespace, Cap::Registrations, Cap::ConnectionsPerNamespace];
+
     /// As a metric's label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -15,6 +15,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     (names::CREDENTIAL_RENEWALS, "no connection here has files"),
     (names::POLL_DEMAND, "nobody is held back"),
     (names::POLL_ALLOWED, "nobody is held back"),
+    (names::CONNECTIONS_ABANDONED, "everybody talks"),
     (names::TLS_RELOADS, "no TLS"),
     (names::TLS_RELOAD_FAILING, "no TLS"),
     (names::TLS_HANDSHAKES, "no TLS"),

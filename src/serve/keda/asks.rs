@@ -32,7 +32,7 @@ const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
 const LONGEST_REMEMBERED: usize = 8 * 1024;
 
 /// Longest name that is quoted in the log; Kubernetes takes 253 bytes.
-const LONGEST_NAME: usize = 253;
+pub(super) const LONGEST_NAME: usize = 253;
 
 /// One trigger's metadata as read.
 pub(super) struct Known {

@@ -29,6 +29,10 @@ impl Meter {
         Meter { method, codes: Default::default(), duration: Histogram::noop(), streams }
     }
 
+    pub(super) fn method(&self) -> &'static str {
+        self.method
+    }
+
     pub(super) fn answered(&self, code: Code, took: Duration) {
         self.count(code);
         self.duration.record(took.as_secs_f64());
