@@ -1,8 +1,10 @@
 //! The first door: manifest files, all of them at once, to autoscalers and grants, or to every problem in them.
 //!
-//! Read in three rounds, because each needs the whole of the one before: documents, then connections, then the
-//! autoscalers that refer to them, in whatever file either may stand.
+//! Read twice, because an autoscaler may refer to a connection in whatever file either stands: first the connections,
+//! then the autoscalers. One document at a time is kept as a tree: those of ten thousand autoscalers together would be
+//! more than everything that the process holds of them afterwards, and it would never get smaller again.
 
+mod between;
 mod objects;
 
 use std::borrow::Borrow;
@@ -11,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value as Json;
 
+use between::{Names, Targets};
 use objects::{Kind, Object, annotations, unpack};
 
 use crate::model::AutoscalerId;
@@ -56,38 +59,43 @@ pub struct Loaded {
 /// Everything that is wrong in any of them, in the order of the files and their lines.
 pub fn load<T: Borrow<SourceText>>(texts: &[T], terms: &Terms) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
-    let mut documents = Vec::new();
-    for text in texts {
-        read_file(text.borrow(), &mut documents, &mut findings);
-    }
-    let mut objects = Vec::new();
-    for (file, document) in &documents {
-        let (object, report) = Object::of(file, document);
-        findings.take(report);
-        objects.extend(object);
-    }
-    report_duplicates(&objects, &mut findings);
-
-    report_too_many(&objects, terms.limits.autoscalers_per_namespace, &mut findings);
-
+    let most = terms.limits.autoscalers_per_namespace;
     let mut grants = Grants::new(&terms.allow_addresses).fenced(terms.only_addresses.as_deref());
-    for object in &objects {
-        declare_connection(object, &mut grants, &mut findings);
+    let mut names = Names::default();
+    for text in texts {
+        each_document(text.borrow(), &mut findings, true, |file, document, findings| {
+            let (object, report) = Object::of(file, document);
+            findings.take(report);
+            if let Some(object) = object {
+                names.add(&object, most, findings);
+                declare_connection(&object, &mut grants, findings);
+            }
+        });
     }
+    let nothing_is_ours = names.is_empty();
+    names.report_too_many(most, &mut findings);
+
     let mut autoscalers = Vec::new();
-    for object in objects.iter().filter(|object| object.kind == Kind::QueueAutoscaler) {
-        autoscalers.push((object, autoscaler(object, &grants, &mut findings)));
+    let mut targets = Targets::default();
+    for text in texts {
+        each_document(text.borrow(), &mut findings, false, |file, document, findings| {
+            // What is wrong with the object as such was said at the first reading.
+            let (Some(object), _) = Object::of(file, document) else { return };
+            if object.kind == Kind::QueueAutoscaler {
+                let spec = autoscaler(&object, &grants, findings);
+                targets.add(&object, &spec, findings);
+                autoscalers.push(Arc::new(spec));
+            }
+        });
     }
-    report_shared_targets(&autoscalers, &mut findings);
     // Without any file there is none to be surprised at: KEDA's metadata may be all that is wanted.
-    if objects.is_empty() && findings.problems.is_empty() && !texts.is_empty() {
+    if nothing_is_ours && findings.problems.is_empty() && !texts.is_empty() {
         let cure = format!("expected objects of apiVersion {API_VERSION}");
         findings.warnings.push(Problem::new("", "nothing to scale and no connection in these files", cure));
     }
 
     findings.sort(texts);
     if findings.problems.is_empty() {
-        let autoscalers = autoscalers.into_iter().map(|(_, spec)| Arc::new(spec)).collect();
         Ok(Loaded { autoscalers, grants, warnings: findings.warnings })
     } else {
         let others = findings.problems.len().saturating_sub(MOST_PROBLEMS);
@@ -132,16 +140,27 @@ impl Findings {
     }
 }
 
-fn read_file(text: &SourceText, documents: &mut Vec<(Arc<str>, Node)>, findings: &mut Findings) {
+/// Reads a file's documents, one after another; errors of the format go to `findings`, if they are wanted.
+fn each_document(
+    text: &SourceText,
+    findings: &mut Findings,
+    saying: bool,
+    mut take: impl FnMut(&Arc<str>, &Node, &mut Findings),
+) {
     let file: Arc<str> = Arc::from(text.file.as_str());
-    for document in tree::parse(&text.text) {
+    let mut unpacked = Vec::new();
+    for document in tree::documents(&text.text) {
         match document {
-            Ok(node) => unpack(&file, node, documents),
-            Err(error) => {
+            Ok(node) => unpack(node, &mut unpacked),
+            Err(error) if saying => {
                 let place = Place { file: Arc::clone(&file), line: error.line, column: error.column };
                 let message = format!("cannot be read from here on: {}", error.message);
                 findings.problems.push(Problem::new("", message, error.cure).at(place));
             }
+            Err(_) => {}
+        }
+        for document in unpacked.drain(..) {
+            take(&file, &document, findings);
         }
     }
 }
@@ -219,82 +238,4 @@ fn autoscaler(object: &Object<'_>, grants: &Grants, findings: &mut Findings) -> 
     let spec = validate::autoscaler(head, &body, grants, &mut report);
     findings.take(report);
     spec
-}
-
-// === between objects ===
-
-fn report_duplicates(objects: &[Object<'_>], findings: &mut Findings) {
-    let mut first: HashMap<(Kind, &str, &str), &Object<'_>> = HashMap::new();
-    for object in objects.iter().filter(|object| !object.name.is_empty()) {
-        match first.get(&(object.kind, object.namespace, object.name)) {
-            Some(earlier) => {
-                let mut report = object.report();
-                let message =
-                    format!("a second {} `{}`{}", object.kind.as_str(), object.name, within(object.namespace));
-                report.problem(
-                    "metadata.name",
-                    message,
-                    format!("the first is in {}; rename one", line_of(earlier, "metadata.name")),
-                );
-                findings.take(report);
-            }
-            None => {
-                first.insert((object.kind, object.namespace, object.name), object);
-            }
-        }
-    }
-}
-
-/// One problem for each namespace that has too many, at the first beyond.
-fn report_too_many(objects: &[Object<'_>], most: usize, findings: &mut Findings) {
-    let mut counts: HashMap<&str, (usize, Option<&Object<'_>>)> = HashMap::new();
-    for object in objects.iter().filter(|object| object.kind == Kind::QueueAutoscaler) {
-        let (count, beyond) = counts.entry(object.namespace).or_default();
-        *count += 1;
-        if *count > most {
-            beyond.get_or_insert(object);
-        }
-    }
-    for (namespace, (count, beyond)) in counts {
-        let Some(object) = beyond else { continue };
-        let mut report = object.report();
-        let message = format!("namespace `{namespace}` has {count} QueueAutoscalers, and {most} are allowed");
-        let cure =
-            format!("give several queues to one, or start tidegate with --max-autoscalers-per-namespace {count}");
-        report.problem("metadata.name", message, cure);
-        findings.take(report);
-    }
-}
-
-fn report_shared_targets(autoscalers: &[(&Object<'_>, AutoscalerSpec)], findings: &mut Findings) {
-    const PATH: &str = "spec.scaleTargetRef";
-    let mut first: HashMap<(&str, &str, &str, &str), &Object<'_>> = HashMap::new();
-    for (object, spec) in autoscalers {
-        let Some(target) = spec.target.as_ref().filter(|target| !target.name.is_empty()) else { continue };
-        // The version of an API group is only a spelling of the same object.
-        let group = target.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        let key = (object.namespace, group, target.kind.as_str(), target.name.as_str());
-        match first.get(&key) {
-            // The same autoscaler twice is one mistake, not two.
-            Some(earlier) if earlier.name == object.name => {}
-            Some(earlier) => {
-                let mut report = object.report();
-                let message = format!("{} `{}` is already scaled by `{}`", target.kind, target.name, earlier.name);
-                let cure = format!("see {}; put all triggers into one QueueAutoscaler", line_of(earlier, PATH));
-                report.problem(PATH, message, cure);
-                findings.take(report);
-            }
-            None => {
-                first.insert(key, object);
-            }
-        }
-    }
-}
-
-fn within(namespace: &str) -> String {
-    if namespace.is_empty() { String::new() } else { format!(" in namespace `{namespace}`") }
-}
-
-fn line_of(object: &Object<'_>, path: &str) -> String {
-    format!("{}:{}", object.file, object.document.place_of(path).0)
 }

@@ -139,33 +139,54 @@ fn steps(path: &str) -> Vec<&str> {
 }
 
 /// Every document of a file, or why it cannot be read. Empty documents are left out.
-pub(crate) fn parse(text: &str) -> Vec<Result<Node, SyntaxError>> {
-    let mut documents = Vec::new();
-    let mut builder = Builder {
+pub(crate) fn documents(text: &str) -> Documents<'_> {
+    let builder = Builder {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
         depth: 0,
         most: MAX_NODES.max(text.len()),
     };
-    loop {
-        match builder.document() {
-            Ok(Some(node)) => {
-                if !node.is_null() {
-                    documents.push(Ok(node));
-                }
-            }
-            Ok(None) => return documents,
-            Err(error) => {
-                documents.push(Err(error));
-                match builder.parser.proceed_next_document() {
-                    Ok(true) => {}
-                    Ok(false) => return documents,
+    Documents { builder, state: State::Reading }
+}
+
+/// See [`documents`].
+pub(crate) struct Documents<'a> {
+    builder: Builder<'a>,
+    state: State,
+}
+
+enum State {
+    Reading,
+    /// The last document broke off.
+    Broken,
+    Ended,
+}
+
+impl Iterator for Documents<'_> {
+    type Item = Result<Node, SyntaxError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.state {
+                State::Reading => match self.builder.document() {
+                    Ok(Some(node)) if node.is_null() => {}
+                    Ok(Some(node)) => return Some(Ok(node)),
+                    Ok(None) => self.state = State::Ended,
                     Err(error) => {
-                        documents.push(Err(syntax_error(&error)));
-                        return documents;
+                        self.state = State::Broken;
+                        return Some(Err(error));
                     }
-                }
+                },
+                State::Broken => match self.builder.parser.proceed_next_document() {
+                    Ok(true) => self.state = State::Reading,
+                    Ok(false) => self.state = State::Ended,
+                    Err(error) => {
+                        self.state = State::Ended;
+                        return Some(Err(syntax_error(&error)));
+                    }
+                },
+                State::Ended => return None,
             }
         }
     }

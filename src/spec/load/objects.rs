@@ -216,17 +216,17 @@ pub(super) fn annotations(document: &Node, report: &mut Report<'_>) -> validate:
 }
 
 /// A JSON array of objects and Kubernetes' own `List` count as what they contain.
-pub(super) fn unpack(file: &Arc<str>, document: Node, documents: &mut Vec<(Arc<str>, Node)>) {
+pub(super) fn unpack(document: Node, documents: &mut Vec<Node>) {
     let is_list = document.get("kind").and_then(|entry| entry.node.text()) == Some("List");
     match document.value {
-        Value::List(items) => items.into_iter().for_each(|item| unpack(file, item, documents)),
+        Value::List(items) => items.into_iter().for_each(|item| unpack(item, documents)),
         Value::Map(entries) if is_list => {
             for entry in entries {
                 if entry.key == "items" {
-                    unpack(file, entry.node, documents);
+                    unpack(entry.node, documents);
                 }
             }
         }
-        _ => documents.push((Arc::clone(file), document)),
+        _ => documents.push(document),
     }
 }
