@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tidegate::cli::Cli;
 
-/// Measured with ten thousand autoscalers: see `benches/fleet.rs`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,

@@ -420,41 +420,45 @@ pub struct Step {
     pub reason: Reason,
 }
 
-/// The steps of one evaluation, in the order in which they were taken, without an allocation. Most stages leave one;
-/// bounds may leave two, where a failing source takes a step back.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The steps of one evaluation, in the order in which they were taken, without an allocation; each begins where the one
+/// before ended. Most stages leave one; bounds may leave two, where a failing source takes a step back.
+///
+/// Packed, because every autoscaler keeps some twenty of these (its history).
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Steps {
-    items: [Step; Steps::MAX],
-    len: u8,
+    from: Replicas,
+    after: [Replicas; Steps::MAX],
+    why: [Option<(Stage, Reason)>; Steps::MAX],
 }
 
 impl Steps {
     pub const MAX: usize = 8;
 
-    /// Appends `step`; one more than [`Steps::MAX`] is dropped (the engine has fewer stages than that).
-    pub fn push(&mut self, step: Step) {
-        if let Some(slot) = self.items.get_mut(usize::from(self.len)) {
-            *slot = step;
-            self.len += 1;
+    /// None taken yet.
+    #[must_use]
+    pub fn starting_at(from: Replicas) -> Self {
+        Steps { from, ..Steps::default() }
+    }
+
+    /// Appends a step to `after`; one more than [`Steps::MAX`] is dropped (the engine has fewer stages than that).
+    pub fn push(&mut self, stage: Stage, after: Replicas, reason: Reason) {
+        if let Some((place, why)) = self.after.iter_mut().zip(&mut self.why).find(|(_, why)| why.is_none()) {
+            (*place, *why) = (after, Some((stage, reason)));
         }
     }
 
-    #[must_use]
-    pub fn as_slice(&self) -> &[Step] {
-        self.items.get(..usize::from(self.len)).unwrap_or(&[])
-    }
-}
-
-impl Default for Steps {
-    fn default() -> Self {
-        let empty = Step { stage: Stage::Observe, before: 0, after: 0, reason: Reason::Unchanged };
-        Steps { items: [empty; Steps::MAX], len: 0 }
+    pub fn iter(&self) -> impl Iterator<Item = Step> + '_ {
+        let mut before = self.from;
+        self.after.iter().zip(&self.why).map_while(move |(&after, why)| {
+            let (stage, reason) = (*why)?;
+            Some(Step { stage, before: std::mem::replace(&mut before, after), after, reason })
+        })
     }
 }
 
 impl fmt::Debug for Steps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.as_slice()).finish()
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

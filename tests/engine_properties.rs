@@ -268,7 +268,7 @@ impl World {
 
 /// What the Want stage said.
 fn wanted(decision: &Decision) -> Option<Replicas> {
-    decision.steps.as_slice().iter().find(|step| step.stage == Stage::Want).map(|step| step.after)
+    decision.steps.iter().find(|step| step.stage == Stage::Want).map(|step| step.after)
 }
 
 fn all_fresh(spec: &AutoscalerSpec, happening: &Happening) -> bool {
@@ -342,7 +342,7 @@ proptest! {
         for _ in 0..6 {
             world.pass(2_500);
             world.happen(&last);
-            let bound = world.decision().steps.as_slice().iter().any(|s| matches!(s.reason, Reason::ScaleUpLimit | Reason::ScaleDownLimit));
+            let bound = world.decision().steps.iter().any(|s| matches!(s.reason, Reason::ScaleUpLimit | Reason::ScaleDownLimit));
             prop_assert!(world.replicas == settled || (creeps && bound), "{:?}", world.decision());
         }
     }

@@ -192,7 +192,7 @@ impl World {
     }
 
     fn steps(&self) -> Vec<(Stage, Replicas, Replicas, Reason)> {
-        self.decision().steps.as_slice().iter().map(|s| (s.stage, s.before, s.after, s.reason)).collect()
+        self.decision().steps.iter().map(|s| (s.stage, s.before, s.after, s.reason)).collect()
     }
 
     /// A memory that crosses into a new process, which has a spec and has seen nothing.

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tidegate::board::{Board, Cell, Intake};
 use tidegate::clock::Clock;
 use tidegate::model::{
-    AutoscalerId, Decision, FailureKind, Health, ReadFailure, Reason, Round, Stage, Step, Steps, Tick, TriggerReport,
+    AutoscalerId, Decision, FailureKind, Health, ReadFailure, Reason, Round, Stage, Steps, Tick, TriggerReport,
 };
 use tidegate::proto::externalscaler::external_scaler_client::ExternalScalerClient;
 use tidegate::proto::externalscaler::{GetMetricsRequest, MetricValue, ScaledObjectRef};
@@ -185,8 +185,8 @@ fn failed(mut report: TriggerReport) -> TriggerReport {
 }
 
 fn decision(at: Tick, triggers: Vec<TriggerReport>) -> Decision {
-    let mut steps = Steps::default();
-    steps.push(Step { stage: Stage::Want, before: 2, after: 7, reason: Reason::AboveTarget });
+    let mut steps = Steps::starting_at(2);
+    steps.push(Stage::Want, 7, Reason::AboveTarget);
     Decision {
         at,
         round: Some(Round(7)),

@@ -19,7 +19,7 @@ pub fn check(decision: &Decision, bounds: Bounds, pause: Pause) -> Result<(), &'
     if desired > bounds.max {
         return Err("never above max");
     }
-    let stopped = decision.steps.as_slice().iter().any(|step| step.reason == Reason::ManuallyStopped);
+    let stopped = decision.steps.iter().any(|step| step.reason == Reason::ManuallyStopped);
     if desired < bounds.idle.unwrap_or(bounds.min) && !stopped && decision.current_known {
         return Err("never below min (or idle)");
     }

@@ -339,7 +339,7 @@ impl Moment {
 }
 
 fn steps(decision: &Decision) -> Vec<StepView> {
-    let view = |step: &Step| StepView {
+    let view = |step: Step| StepView {
         stage: step.stage.as_str(),
         title: words::stage(step.stage),
         before: step.before,
@@ -347,7 +347,7 @@ fn steps(decision: &Decision) -> Vec<StepView> {
         reason: step.reason.as_str(),
         reason_words: words::reason(step.reason),
     };
-    decision.steps.as_slice().iter().map(view).collect()
+    decision.steps.iter().map(view).collect()
 }
 
 fn rfc3339(time: SystemTime) -> String {
