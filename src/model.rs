@@ -166,6 +166,9 @@ pub struct Sample {
     pub key: Key,
     /// Position of the trigger in the spec.
     pub trigger: u16,
+    /// Since when whoever reads has been asking for it: what was asked before the spec changed is no answer to what it
+    /// asks now.
+    pub asked: Tick,
     pub round: Round,
     /// When the value was true at the latest known moment: the sending of the request that it answers.
     pub taken: Tick,

@@ -8,7 +8,7 @@
 mod slowed;
 mod tenants;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,14 +37,6 @@ const REGISTRATION_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Rounds taken in one go before other inputs get a turn.
 const ROUNDS_AT_ONCE: usize = 16;
-
-/// How long the key of one that is gone is left unused: until the poller has heard of it, rounds are sent for it still,
-/// and they take their time. Beyond the longest timeouts of a connection.
-const KEY_REST: Duration = Duration::from_secs(120);
-
-/// Keys that may rest at once: more than there are in one reload that renames everything. Beyond it the longest rested
-/// is used again, so that renaming all day does not fill the memory.
-const KEYS_RESTING: usize = 16_384;
 
 /// Registrations taken in one go: the board's map is copied once for all of them, so that ten thousand ScaledObjects
 /// at the start are ten copies and not ten thousand.
@@ -78,10 +70,12 @@ pub struct Runtime {
     outputs: Outputs,
     keys: HashMap<AutoscalerId, Key>,
     entries: Vec<Option<Entry>>,
-    /// Keys of entries that are gone, and since when, oldest first.
-    free: VecDeque<(Tick, Key)>,
+    /// Keys of entries that are gone. Rounds may still be sent for them: see [`Sample::asked`].
+    free: Vec<Key>,
     /// Next deadline of each entry, apart from them so that a sweep walks nothing else.
     deadlines: Vec<Tick>,
+    /// Since when each asks what its spec asks now; [`Tick::NEVER`] for who is gone.
+    asking: Vec<Tick>,
     effects: Vec<Effect>,
     /// Requests that found no room: the latest of each workload, tried again at the next sweep.
     unsent: BTreeMap<Key, ScaleRequest>,
@@ -108,8 +102,9 @@ impl Runtime {
             outputs,
             keys: HashMap::new(),
             entries: Vec::new(),
-            free: VecDeque::new(),
+            free: Vec::new(),
             deadlines: Vec::new(),
+            asking: Vec::new(),
             effects: Vec::new(),
             unsent: BTreeMap::new(),
             tenants: Tenants::new(Limits::default()),
@@ -172,8 +167,10 @@ impl Runtime {
 
     // === what comes in ===
 
-    fn sampled(&mut self, round: Vec<Sample>) {
+    fn sampled(&mut self, mut round: Vec<Sample>) {
         let now = self.clock.now();
+        // A round may have begun after a spec changed and before the poller had heard of that.
+        round.retain(|sample| self.asking.get(sample.key.index()).is_some_and(|since| sample.asked >= *since));
         self.evaluations.increment(round.len() as u64);
         let mut round = round.into_iter().peekable();
         while let Some(sample) = round.next() {
@@ -182,7 +179,7 @@ impl Runtime {
             if round.peek().is_some_and(|next| next.key == sample.key) {
                 self.engine.observe(sample);
             } else {
-                let Sample { key, trigger, round, taken, value } = sample;
+                let Sample { key, trigger, round, taken, value, .. } = sample;
                 self.handle(now, key, Event::Sample { trigger, round, taken, value });
             }
         }
@@ -218,7 +215,14 @@ impl Runtime {
                 Some((cell, Origin::Manifest)) => cell,
                 // The same metadata may mean another server after the connections changed.
                 Some((cell, Origin::KedaMetadata)) if cell.peek(|published| published.spec == spec) => cell,
-                Some(_) => self.set(now, spec),
+                Some((cell, Origin::KedaMetadata)) => {
+                    let before = cell.peek(|published| Arc::clone(&published.spec));
+                    if let Err(full) = self.tenants.admit_instead(&before, &spec, now) {
+                        replies.push((reply, Err(full)));
+                        continue;
+                    }
+                    self.set(now, spec)
+                }
                 None => {
                     if let Err(full) = self.tenants.admit(&spec, now) {
                         replies.push((reply, Err(full)));
@@ -324,7 +328,7 @@ impl Runtime {
     /// Adds or replaces one; its cell is not on the board yet if it is new.
     fn set(&mut self, now: Tick, spec: Arc<AutoscalerSpec>) -> Arc<Cell> {
         let role = (self.outputs.role)(&spec);
-        let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key(now));
+        let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key());
         self.keys.insert(spec.id.clone(), key);
         if spec.origin == Origin::KedaMetadata {
             self.tenants.came(&spec);
@@ -345,6 +349,9 @@ impl Runtime {
                 cell
             }
         };
+        if let Some(since) = self.asking.get_mut(key.index()) {
+            *since = now;
+        }
         self.handle(now, key, Event::Spec { spec: Arc::clone(&spec), role });
         self.pace(now, key);
         // The poller gone means the process is going down.
@@ -361,25 +368,28 @@ impl Runtime {
             self.handle(now, key, Event::Gone);
             self.unsent.remove(&key);
             self.slowed.forget(key);
+            if let Some(since) = self.asking.get_mut(key.index()) {
+                *since = Tick::NEVER;
+            }
             if let Some(place) = self.entries.get_mut(key.index()) {
                 if let Some(entry) = place.take_if(|entry| entry.origin == Origin::KedaMetadata) {
                     entry.cell.peek(|published| self.tenants.left(&published.spec));
                 }
                 *place = None;
-                self.free.push_back((now, key));
+                self.free.push(key);
             }
             drop(self.outputs.polls.send(Change::Removed(key)));
         }
         self.outputs.board.remove(ids);
     }
 
-    fn free_key(&mut self, now: Tick) -> Key {
-        let crowded = self.free.len() > KEYS_RESTING;
-        if let Some((_, key)) = self.free.pop_front_if(|(since, _)| crowded || now.since(*since) > KEY_REST) {
+    fn free_key(&mut self) -> Key {
+        if let Some(key) = self.free.pop() {
             return key;
         }
         self.entries.push(None);
         self.deadlines.push(Tick::NEVER);
+        self.asking.push(Tick::NEVER);
         // Four thousand million autoscalers do not fit into memory.
         Key(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
     }

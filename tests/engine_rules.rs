@@ -1041,7 +1041,7 @@ fn triggers_that_were_read_together_are_decided_on_together() {
     world.pass(seconds(1));
     // The work moved from one queue to the other: at no moment was there none.
     let value = Ok(Observation { backlog: 0.0 });
-    world.engine.observe(Sample { key: KEY, trigger: 0, round: Round(1), taken: world.now, value });
+    world.engine.observe(Sample { key: KEY, trigger: 0, asked: world.now, round: Round(1), taken: world.now, value });
     world.read(1, 8.0);
     assert_eq!(world.asked(), []);
 }

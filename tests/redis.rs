@@ -158,6 +158,19 @@ fn a_key_that_is_denied_fails_alone() {
 }
 
 #[test]
+fn a_server_that_quotes_what_it_was_sent_is_not_repeated() {
+    let server = RedisProcess::with(&["rename-command AUTH \"\""]);
+    let password = Some(SecretRef::Inline(Secret::new("open-sesame")));
+    let (username, address) = (Some("ali-baba".into()), server.address());
+    let wants = connection(RedisServer { username, password, ..redis_server(address) });
+    let polling = Polling::start();
+    polling.set(0, &autoscaler("renamed", FAST, &[(&wants, list(&["jobs"]))]));
+    let sentence = polling.until_failure(0, FailureKind::Authentication);
+    assert!(sentence.contains("rename-command"), "{sentence}");
+    assert!(!sentence.contains("sesame") && !sentence.contains("ali-baba"), "{sentence}");
+}
+
+#[test]
 fn passwords_are_asked_for_checked_and_never_told() {
     let server = RedisProcess::with(&["requirepass correct-horse"]);
     let file = tempfile::NamedTempFile::new().unwrap();

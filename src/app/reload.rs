@@ -4,7 +4,7 @@
 //! the old and the new manifests allow. Grants that are equal are not replaced: all that KEDA's calls mean would be
 //! read anew, and their streams would end.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +143,8 @@ impl Reload {
         }
     }
 
-    async fn put_in_force(&mut self, autoscalers: Vec<Arc<AutoscalerSpec>>, grants: Grants) {
+    async fn put_in_force(&mut self, mut autoscalers: Vec<Arc<AutoscalerSpec>>, grants: Grants) {
+        keep_what_is_equal(&self.autoscalers, &mut autoscalers);
         if **self.grants.load() != grants {
             self.grants.store(Arc::new(grants));
         }
@@ -240,6 +241,16 @@ impl Outcome {
     }
 }
 
+/// The runtime keeps its own where nothing has changed: so that there is one of each, and not two.
+fn keep_what_is_equal(before: &[Arc<AutoscalerSpec>], after: &mut [Arc<AutoscalerSpec>]) {
+    let known: HashMap<&AutoscalerId, &Arc<AutoscalerSpec>> = before.iter().map(|spec| (&spec.id, spec)).collect();
+    for spec in after {
+        if let Some(known) = known.get(&spec.id).filter(|known| ***known == *spec) {
+            *spec = Arc::clone(known);
+        }
+    }
+}
+
 /// Waits until the board shows `after` instead of `before`.
 async fn in_force(board: &Board, before: &[Arc<AutoscalerSpec>], after: &[Arc<AutoscalerSpec>]) {
     for spec in after {
@@ -259,7 +270,7 @@ async fn in_force(board: &Board, before: &[Arc<AutoscalerSpec>], after: &[Arc<Au
     }
 }
 
-/// The runtime keeps its own where nothing has changed.
+/// As the runtime compares them.
 fn same(a: &Arc<AutoscalerSpec>, b: &Arc<AutoscalerSpec>) -> bool {
     Arc::ptr_eq(a, b) || a == b
 }
@@ -283,4 +294,37 @@ pub(super) async fn on_hangup(look: Arc<Notify>) -> std::io::Result<()> {
         look.notify_one();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::load::{SourceText, Terms, load};
+
+    fn autoscalers(greatest: u32) -> Vec<Arc<AutoscalerSpec>> {
+        let text = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: main, namespace: a }}\n\
+             spec: {{ redis: {{ address: \"redis:6379\" }} }}\n---\n{}---\n{}",
+            autoscaler("same", 10),
+            autoscaler("other", greatest),
+        );
+        load(&[SourceText { file: "a.yaml".into(), text }], &Terms::default()).unwrap().autoscalers
+    }
+
+    fn autoscaler(name: &str, greatest: u32) -> String {
+        format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: QueueAutoscaler\nmetadata: {{ name: {name}, namespace: a }}\n\
+             spec:\n  scaleTargetRef: {{ name: {name} }}\n  maxReplicas: {greatest}\n  triggers:\n    - connection: main\n      \
+             redisList: {{ keys: [{name}] }}\n      policy: {{ backlogPerReplica: {{ target: 5 }} }}\n"
+        )
+    }
+
+    #[test]
+    fn what_has_not_changed_stays_where_it_is() {
+        let (before, mut after) = (autoscalers(10), autoscalers(20));
+        keep_what_is_equal(&before, &mut after);
+        let kept: Vec<bool> = before.iter().zip(&after).map(|(before, after)| Arc::ptr_eq(before, after)).collect();
+        assert_eq!(kept, [true, false]);
+        assert_eq!(after, autoscalers(20));
+    }
 }

@@ -112,7 +112,7 @@ impl Engine {
     /// Takes in a sample without deciding anything: one of several that were read together, the last of which goes
     /// through [`Engine::handle`].
     pub fn observe(&mut self, sample: Sample) {
-        let Sample { key, trigger, round, taken, value } = sample;
+        let Sample { key, trigger, round, taken, value, .. } = sample;
         if let Some(Some(slot)) = self.slots.get_mut(key.index()) {
             slot.sampled(trigger, round, taken, value);
         }

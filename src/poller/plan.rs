@@ -25,6 +25,7 @@ pub(super) struct Plan<B: Backend> {
 struct Output {
     key: Key,
     trigger: u16,
+    asked: Tick,
     terms: Terms,
 }
 
@@ -50,7 +51,7 @@ impl<B: Backend> Plan<B> {
     pub(super) fn samples(&self, round: Round, taken: Tick, answers: &Answers) -> impl Iterator<Item = Vec<Sample>> {
         let sample = move |output: &Output| {
             let value = self.outcome(output, answers);
-            Sample { key: output.key, trigger: output.trigger, round, taken, value }
+            Sample { key: output.key, trigger: output.trigger, asked: output.asked, round, taken, value }
         };
         self.portions().map(move |outputs| outputs.iter().map(sample).collect())
     }
@@ -109,7 +110,7 @@ impl<B: Backend> Plan<B> {
     ) -> impl Iterator<Item = Vec<Sample>> {
         let sample = move |output: &Output| {
             let value = Err(failure.clone());
-            Sample { key: output.key, trigger: output.trigger, round, taken, value }
+            Sample { key: output.key, trigger: output.trigger, asked: output.asked, round, taken, value }
         };
         self.portions().map(move |outputs| outputs.iter().map(sample).collect())
     }
@@ -144,8 +145,8 @@ impl Building {
         Plan { batch: backend.prepare(&self.reads), outputs: self.outputs, sums: self.sums }
     }
 
-    /// One more autoscaler, with its triggers' reads.
-    pub(super) fn add(&mut self, key: Key, triggers: &[(u16, Vec<ReadId>)]) {
+    /// One more autoscaler, with its triggers' reads, asked for since then.
+    pub(super) fn add(&mut self, key: Key, asked: Tick, triggers: &[(u16, Vec<ReadId>)]) {
         for (trigger, reads) in triggers {
             let terms = match reads.as_slice() {
                 [only] => Terms::One(self.position(*only)),
@@ -158,7 +159,7 @@ impl Building {
                     Terms::Sum { from, to: count(&self.sums) }
                 }
             };
-            self.outputs.push(Output { key, trigger: *trigger, terms });
+            self.outputs.push(Output { key, trigger: *trigger, asked, terms });
         }
     }
 

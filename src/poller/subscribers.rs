@@ -42,6 +42,8 @@ pub(super) struct Subscribers {
 #[derive(Debug)]
 struct Entry {
     spec: Arc<AutoscalerSpec>,
+    /// Since when.
+    asked: Tick,
     triggers: Vec<(u16, Vec<ReadId>)>,
     /// The same triggers' reads, to find them again when they are dropped.
     reads: Vec<Read>,
@@ -88,7 +90,7 @@ impl Subscribers {
 
         self.entries.insert(
             key,
-            Entry { spec: wanted.spec, triggers, reads, stretch: wanted.stretch, cadence: 0, apart: false },
+            Entry { spec: wanted.spec, asked: now, triggers, reads, stretch: wanted.stretch, cadence: 0, apart: false },
         );
         self.enter(key, now);
     }
@@ -184,14 +186,14 @@ impl Subscribers {
         let members = cadences.iter().filter_map(|cadence| self.members.get(*cadence)).flatten();
         for key in members {
             if let Some(entry) = self.entries.get(key) {
-                building.add(*key, &entry.triggers);
+                building.add(*key, entry.asked, &entry.triggers);
             }
         }
         for key in others {
             if let Some(entry) = self.entries.get(key)
                 && !cadences.contains(&entry.cadence)
             {
-                building.add(*key, &entry.triggers);
+                building.add(*key, entry.asked, &entry.triggers);
             }
         }
         building.finish(backend)
@@ -292,6 +294,20 @@ mod tests {
         world.subscribers.pace(Key(1), 1.0, Tick::ZERO);
         assert_eq!(world.subscribers.cadence(Key(1)), Some(shared));
         assert_eq!(world.round(), (2, vec![0.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn samples_say_since_when_they_are_asked_for() {
+        let mut world = World::new();
+        world.set(0, &[&["a"]]);
+        world.set(1, &[&["a"]]);
+        let later = Tick::from_millis(7);
+        world.subscribers.set(Key(1), wants(&[&["b"]]), later, &mut world.backend);
+        let plan = world.subscribers.plan(&[0], &BTreeSet::new(), &mut world.backend);
+        let failure = ReadFailure::new(FailureKind::Timeout, "late");
+        let samples = plan.failures(Round(1), Tick::from_millis(9), &failure).flatten();
+        let asked: Vec<(Key, Tick)> = samples.map(|sample| (sample.key, sample.asked)).collect();
+        assert_eq!(asked, [(Key(0), Tick::ZERO), (Key(1), later)]);
     }
 
     #[test]

@@ -49,6 +49,22 @@ impl Tenants {
         Err(full)
     }
 
+    /// Whether `spec` may come where `before` is in force and would leave: it may name another server.
+    ///
+    /// # Errors
+    /// As [`Tenants::admit`].
+    pub(super) fn admit_instead(
+        &mut self,
+        before: &AutoscalerSpec,
+        spec: &AutoscalerSpec,
+        now: Tick,
+    ) -> Result<(), Full> {
+        self.left(before);
+        let admitted = self.admit(spec, now);
+        self.came(before);
+        admitted
+    }
+
     fn full(&self, spec: &AutoscalerSpec) -> Option<Full> {
         let Limits { registrations, registrations_per_namespace, connections_per_namespace, .. } = self.limits;
         if self.registrations >= registrations {
@@ -152,6 +168,11 @@ mod tests {
         assert_eq!(caps(&mut tenants, "b", "three"), Ok(()));
         assert_eq!(caps(&mut tenants, "c", "three"), Ok(()));
         assert_eq!(caps(&mut tenants, "d", "three"), refused(Cap::Registrations, 5));
+
+        let mut instead = |before, after| tenants.admit_instead(&spec("a", before), &spec("a", after), Tick::ZERO);
+        assert_eq!(instead("one", "three"), Ok(()), "the only one on its connection");
+        assert_eq!(instead("two", "one"), Ok(()));
+        assert_eq!(instead("two", "three"), refused(Cap::ConnectionsPerNamespace, 2), "another stays on it");
 
         tenants.left(&spec("a", "one"));
         assert_eq!(caps(&mut tenants, "a", "three"), Ok(()));

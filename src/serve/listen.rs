@@ -91,11 +91,12 @@ impl Limits {
         Limits { connections, per_peer, handshake: ten, opening: ten, opening_bytes, stall: Duration::from_secs(30) }
     }
 
-    /// At most this many connections: where the process may open few files, Redis must not go without.
+    /// At most this many connections: where the process may open few files, Redis must not go without. One address
+    /// has half of them at most, so that it can never fill the door by itself.
     #[must_use]
     pub fn at_most(self, connections: usize) -> Self {
         let connections = self.connections.min(connections.max(1));
-        Limits { connections, per_peer: self.per_peer.min(connections), ..self }
+        Limits { connections, per_peer: self.per_peer.min((connections / 2).max(1)), ..self }
     }
 }
 
@@ -294,5 +295,21 @@ impl Sparse {
         }
         *next = now.after(SAY_AGAIN);
         Some(std::mem::take(times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_never_fills_a_door() {
+        for door in [Door::Grpc, Door::Http] {
+            assert_eq!(Limits::of(door).at_most(usize::MAX), Limits::of(door));
+            for files in [2, 128, 512, 1024] {
+                let limits = Limits::of(door).at_most(files);
+                assert!(limits.per_peer >= 1 && limits.per_peer < limits.connections, "{limits:?}");
+            }
+        }
     }
 }

@@ -81,8 +81,13 @@ pub enum TlsError {
         path = .0.display()
     )]
     NoKey(PathBuf),
-    #[error("{path} is not PEM from beginning to end", path = .path.display())]
-    Pem { path: PathBuf, source: pem::Error },
+    /// Without the library's own words: they quote the file, and a key whose newlines were lost is all in one line.
+    #[error(
+        "{path} is not PEM from beginning to end: a section does not begin or end on a line of its own, or holds what \
+         is not base64",
+        path = .0.display()
+    )]
+    Pem(PathBuf),
     #[error(
         "{certificate} and {key} cannot serve together; the key must be that of the first certificate",
         certificate = .certificate.display(), key = .key.display()
@@ -141,7 +146,7 @@ fn build(door: Door, files: &Files, contents: &Contents) -> Result<ServerConfig,
     let chain = certificates(&files.certificate, &contents.certificate)?;
     let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|source| match source {
         pem::Error::NoItemsFound => TlsError::NoKey(files.key.clone()),
-        source => TlsError::Pem { path: files.key.clone(), source },
+        _ => TlsError::Pem(files.key.clone()),
     })?;
     let pair = |source| {
         let (certificate, key) = (files.certificate.clone(), files.key.clone());
@@ -174,7 +179,7 @@ fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>
     match read {
         Ok(chain) if chain.is_empty() => Err(TlsError::NoCertificate(path.to_owned())),
         Ok(chain) => Ok(chain),
-        Err(source) => Err(TlsError::Pem { path: path.to_owned(), source }),
+        Err(_) => Err(TlsError::Pem(path.to_owned())),
     }
 }
 
@@ -204,6 +209,35 @@ mod tests {
     use rustls::CipherSuite;
 
     use super::*;
+
+    #[test]
+    fn no_word_of_a_broken_key_is_repeated() {
+        let files = Files { certificate: "tls.crt".into(), key: "tls.key".into(), client_ca: None };
+        let pair = rcgen::generate_simple_self_signed(["tidegate".to_owned()]).unwrap();
+        let certificate = pair.cert.pem().into_bytes();
+        let key = pair.signing_key.serialize_pem();
+        let lines: Vec<&str> = key.lines().collect();
+        let secret = *lines.get(1).unwrap();
+        let no_end = lines.split_last().map(|(_, rest)| rest.join("\n")).unwrap();
+        let odd = key.replacen(secret, &format!("{secret}!"), 1);
+        // Newlines that were lost on the way, as blanks or altogether; the last one only.
+        for broken in
+            [lines.concat(), lines.join(" "), lines.join("\\n"), format!("{no_end}\n{}", "-----END"), no_end, odd]
+        {
+            for (certificate, key) in
+                [(&certificate, broken.as_bytes()), (&broken.clone().into_bytes(), key.as_bytes())]
+            {
+                let contents = Contents { certificate: certificate.clone(), key: key.to_vec(), client_ca: None };
+                let error = build(Door::Grpc, &files, &contents).unwrap_err();
+                let said = format!("{} {error:?}", reload::explain(&error));
+                // As text, or as the numbers of its bytes.
+                let numbers: Vec<String> = secret.bytes().take(8).map(|byte| byte.to_string()).collect();
+                let beginning = secret.get(..8).unwrap();
+                assert!(!said.contains(beginning) && !said.contains(&numbers.join(", ")), "{said}");
+                assert!(said.contains("tls."), "{said}");
+            }
+        }
+    }
 
     #[test]
     fn the_floor_is_what_is_written_down() {

@@ -60,9 +60,6 @@ pub const KEYS_PER_AUTOSCALER: usize = 10_000;
 /// ScaledObject; no list, host or user has a name this long.
 pub const METADATA_VALUE_BYTES: usize = 1_024;
 
-/// Bytes of a name in KEDA's calls: what Kubernetes allows.
-pub const NAME_BYTES: usize = 253;
-
 /// A cap on registrations that was reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cap {

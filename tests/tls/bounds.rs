@@ -331,7 +331,7 @@ async fn a_request_must_come_in_time_and_be_of_a_sane_size() {
     assert_eq!(large.code(), Code::OutOfRange, "{large}");
     // Large and allowed: refused for what it says, by those who read it.
     object.scaler_metadata.insert("listName".into(), "x".repeat(60_000));
-    assert_eq!(client.is_active(object.clone()).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(client.is_active(object.clone()).await.unwrap_err().code(), Code::InvalidArgument);
     // Metadata of HTTP/2, beyond its own limit.
     let mut request = tonic::Request::new(object);
     request.metadata_mut().insert("x-long", "x".repeat(20_000).parse().unwrap());

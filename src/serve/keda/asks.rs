@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -36,7 +36,9 @@ pub(super) const LONGEST_NAME: usize = 253;
 
 /// One trigger's metadata as read.
 pub(super) struct Known {
-    grants: Arc<Grants>,
+    /// Under which it means this; `None`: under any, because a named autoscaler needs nobody's leave. Weak, so that what
+    /// nobody asks for any more does not keep the connections of a year of manifests.
+    grants: Option<Weak<Grants>>,
     used: AtomicU64,
     /// Bytes of the texts about it.
     texts: usize,
@@ -72,13 +74,13 @@ impl Asks {
         {
             let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(hit) = memory.known.get(&key)
-                && Arc::ptr_eq(&hit.grants, &grants)
+                && hit.holds_under(&grants)
             {
                 hit.used.store(now.as_nanos(), Ordering::Relaxed);
                 return Arc::clone(hit);
             }
         }
-        let read = Arc::new(parse(object, Arc::clone(&grants), now));
+        let read = Arc::new(parse(object, &grants, now));
         self.tell(object, &read.ask, now);
         if size(&key, &read) <= LONGEST_REMEMBERED {
             self.memory.write().unwrap_or_else(PoisonError::into_inner).remember(key, &read);
@@ -86,9 +88,9 @@ impl Asks {
         read
     }
 
-    /// Whether `known` was read under the grants of today.
+    /// Whether `known` means the same under the grants of today.
     pub(super) fn is_current(&self, known: &Known) -> bool {
-        Arc::ptr_eq(&known.grants, &self.grants.load())
+        known.holds_under(&self.grants.load())
     }
 
     /// Said when metadata is read, because that is once a trigger and change, not once a call; and not without end,
@@ -119,6 +121,12 @@ impl Asks {
                 }
             }
         }
+    }
+}
+
+impl Known {
+    fn holds_under(&self, grants: &Arc<Grants>) -> bool {
+        self.grants.as_ref().is_none_or(|read_under| std::ptr::eq(read_under.as_ptr(), Arc::as_ptr(grants)))
     }
 }
 
@@ -165,10 +173,10 @@ fn key(object: &ScaledObjectRef) -> Vec<u8> {
     key
 }
 
-fn parse(object: &ScaledObjectRef, grants: Arc<Grants>, now: Tick) -> Known {
+fn parse(object: &ScaledObjectRef, grants: &Arc<Grants>, now: Tick) -> Known {
     let ask = keda_metadata::read(
         &ScaledObject { namespace: &object.namespace, name: &object.name, metadata: &object.scaler_metadata },
-        &grants,
+        grants,
     )
     .map_err(|problems| one_line(&problems));
     let texts = match &ask {
@@ -179,6 +187,7 @@ fn parse(object: &ScaledObjectRef, grants: Arc<Grants>, now: Tick) -> Known {
         }
         Err(problems) => problems.len(),
     };
+    let grants = (!matches!(ask, Ok(Ask::Named { .. }))).then(|| Arc::downgrade(grants));
     Known { grants, used: AtomicU64::new(now.as_nanos()), texts, ask }
 }
 
@@ -231,12 +240,24 @@ mod tests {
     #[test]
     fn changed_grants_mean_reading_again() {
         let asks = asks();
-        let first = asks.read(&object("a", &[("autoscaler", "x")]), Tick::ZERO);
+        let trigger = object("a", &[("listName", "jobs"), ("address", "redis:6379")]);
+        let first = asks.read(&trigger, Tick::ZERO);
         assert!(asks.is_current(&first));
+        let before = Arc::downgrade(&asks.grants.load());
         asks.grants.store(Arc::new(Grants::default()));
         assert!(!asks.is_current(&first));
-        let second = asks.read(&object("a", &[("autoscaler", "x")]), Tick::ZERO);
+        assert!(before.upgrade().is_none(), "what was read under them does not keep them");
+        let second = asks.read(&trigger, Tick::ZERO);
         assert!(!Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn a_named_autoscaler_means_the_same_under_any_grants() {
+        let asks = asks();
+        let named = object("a", &[("autoscaler", "x")]);
+        let first = asks.read(&named, Tick::ZERO);
+        asks.grants.store(Arc::new(Grants::default()));
+        assert!(asks.is_current(&first) && Arc::ptr_eq(&first, &asks.read(&named, Tick::ZERO)));
     }
 
     #[test]
@@ -266,7 +287,7 @@ mod tests {
         for (turn, length) in (0..2_000_u64).zip((0..LONGEST_REMEMBERED).step_by(37).cycle()) {
             let long = "x".repeat(length);
             // Some of them cannot be used: what is wrong with them counts, too.
-            let key = if turn % 3 == 0 { "colour" } else { "autoscaler" };
+            let key = if turn % 3 == 0 { "colour" } else { "listName" };
             let object = object(&format!("n{}", turn % 500), &[(key, &long)]);
             asks.read(&object, Tick::from_millis(turn));
             if turn % 10 == 0 {

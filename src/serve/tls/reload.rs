@@ -131,7 +131,7 @@ impl Tls {
 }
 
 /// With its causes.
-fn explain(error: &TlsError) -> String {
+pub(super) fn explain(error: &TlsError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

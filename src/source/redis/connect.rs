@@ -179,7 +179,7 @@ async fn shake_hands(
         }
         // A user without a password (`nopass`) accepts any.
         auth.arg(password.as_ref().map_or("", Secret::reveal));
-        ask(connection, address, &auth).await?;
+        ask(connection, address, &auth).await.map_err(|failure| without_quotes(address, failure))?;
     }
     let mut name = redis::cmd("CLIENT");
     name.arg("SETNAME").arg(CLIENT_NAME);
@@ -194,6 +194,15 @@ async fn shake_hands(
         ask(connection, address, &select).await?;
     }
     Ok(())
+}
+
+/// A server that does not know AUTH (`rename-command`) quotes what it was sent, and that is the password.
+fn without_quotes(address: &str, failure: ReadFailure) -> ReadFailure {
+    if failure.kind != FailureKind::Protocol {
+        return failure;
+    }
+    let sentence = format!("{address} does not understand AUTH; is it renamed there (`rename-command`), or no Redis?");
+    ReadFailure::new(FailureKind::Authentication, sentence)
 }
 
 async fn ask(connection: &mut MultiplexedConnection, address: &str, command: &Cmd) -> Result<(), ReadFailure> {
