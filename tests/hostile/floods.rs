@@ -13,7 +13,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::neighbour::House;
+use super::neighbour::{House, in_the_long_run};
 
 /// Calls of a flood.
 const CALLS: usize = 20_000;
@@ -21,16 +21,11 @@ const CALLS: usize = 20_000;
 /// How many of them are under way at once.
 const AT_ONCE: usize = 64;
 
-/// `calls` where the long tests are wanted, a fifth of them otherwise.
-fn in_the_long_run(calls: usize) -> usize {
-    if std::env::var_os("TIDEGATE_LONG").is_some() { calls } else { calls / 5 }
-}
+/// MiB. The memory of what metadata says is bounded in entries; those of 20,000 short asks are some 20 MiB.
+const SOME: f64 = 48.0;
 
-/// KiB. The memory of what metadata says is bounded in entries; those of 20,000 short asks are some 20 MiB.
-const SOME: u64 = 48 << 10;
-
-/// KiB. Nothing that stays; what is under way, and what the allocator keeps of it.
-const NEXT_TO_NOTHING: u64 = 16 << 10;
+/// MiB. Nothing that stays; what is under way, and what the allocator keeps of it.
+const NEXT_TO_NOTHING: f64 = 16.0;
 
 fn object(metadata: &[(&str, String)]) -> ScaledObjectRef {
     let scaler_metadata: HashMap<String, String> =
@@ -65,14 +60,15 @@ async fn value(
 }
 
 #[tokio::test]
-async fn twenty_thousand_names_that_nobody_declared() {
+async fn names_that_nobody_declared() {
+    let calls = in_the_long_run(CALLS);
     let house = House::open().await;
     let client = house.tidegate.client().await;
     let story = house
         .endure(async {
             let ask = |i: usize| value(client.clone(), object(&[("autoscaler", format!("nobody-{i}"))]), String::new());
-            let codes = flood((0..CALLS).map(ask)).await;
-            assert_eq!(codes, HashMap::from([(Code::NotFound, CALLS)]));
+            let codes = flood((0..calls).map(ask)).await;
+            assert_eq!(codes, HashMap::from([(Code::NotFound, calls)]));
         })
         .await;
     story.bounded("names that nobody declared", SOME);
@@ -85,7 +81,6 @@ async fn metrics_that_are_not_ours() {
     let calls = in_the_long_run(CALLS);
     let house = House::open().await;
     let client = house.tidegate.client().await;
-    let series = house.tidegate.get("/metrics").body.lines().count();
     let story = house
         .endure(async {
             let mail = object(&[("autoscaler", "mail".to_owned())]);
@@ -95,8 +90,6 @@ async fn metrics_that_are_not_ours() {
         })
         .await;
     story.bounded("metrics that are not ours", NEXT_TO_NOTHING);
-    let more = house.tidegate.get("/metrics").body.lines().count().saturating_sub(series);
-    assert!(more < 40, "{more} lines more in /metrics");
 }
 
 #[tokio::test]
@@ -137,7 +130,7 @@ async fn huge_maps() {
         })
         .await;
     // As many as are under way are there at once, in pieces and in one.
-    story.bounded("huge maps", 4 * AT_ONCE as u64 * 1024);
+    story.bounded("huge maps", 4.0 * AT_ONCE as f64);
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::codegen::Service as _;
 
 use super::DRAIN;
-use crate::serve::listen::{Connection, Listener, Peer};
+use crate::serve::listen::{Connection, Listener, Peer, Shared};
 use crate::serve::request_id::{HEADER, RequestId};
 
 /// For a request's head to arrive, and for a kept connection to be used again.
@@ -48,6 +48,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Answers at a time. The long ones are made a piece at a time, so that each costs some hundred kilobytes, most of it the
 /// recorder's part of `/metrics`.
 const TURNS: usize = 128;
+/// And for addresses that have no answer under way, besides those. Four addresses whose readers do not read take every
+/// turn, and a scrape would wait for theirs to run out; as many addresses as these fill the door itself long before.
+const FIRST_TURNS: usize = 64;
 /// From being given a turn to having handed the answer on. Without it, a few who read as slowly as a connection may
 /// would keep every turn for hours.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -57,14 +60,13 @@ const PIECE: usize = 16 * 1024;
 /// What all connections share.
 struct Room {
     router: Router,
-    turns: Arc<Semaphore>,
+    turns: Turns,
     /// Who shows no certificate is told no, except by the probes.
     certificates: bool,
 }
 
 pub(super) async fn serve(listener: Listener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
-    let room =
-        Arc::new(Room { router, turns: Arc::new(Semaphore::new(TURNS)), certificates: listener.wants_certificates() });
+    let room = Arc::new(Room { router, turns: Turns::new(), certificates: listener.wants_certificates() });
     let mut connections = listener.open();
     let (open, cut) = (TaskTracker::new(), CancellationToken::new());
     loop {
@@ -128,11 +130,11 @@ impl Room {
         } else {
             request.extensions_mut().insert(ConnectInfo(peer.address));
             request.extensions_mut().insert(id.clone());
-            let own_turns = Arc::clone(&peer.shared.turns);
+            let shared = Arc::clone(&peer.shared);
             request.extensions_mut().insert(peer);
             let work = async {
                 if !probe {
-                    turn = Some(Turn::wait(own_turns, Arc::clone(&self.turns), overdue).await);
+                    turn = Some(self.turns.wait(&shared, overdue).await);
                 }
                 // A router is always ready, and its error cannot happen.
                 let Ok(response) = self.router.clone().call(request.map(|body| Limited::new(body, MAX_BODY))).await;
@@ -146,24 +148,44 @@ impl Room {
     }
 }
 
+/// The turns that there are for all addresses together.
+struct Turns {
+    all: Arc<Semaphore>,
+    first: Arc<Semaphore>,
+}
+
 /// The right to make one large answer.
 struct Turn {
-    _own: Option<OwnedSemaphorePermit>,
-    _shared: Option<OwnedSemaphorePermit>,
+    /// Of the address, of all, and where it is the address' first, that one; in any order.
+    _permits: [Option<OwnedSemaphorePermit>; 3],
     _until: AbortOnDropHandle<()>,
 }
 
-impl Turn {
+impl Turns {
+    fn new() -> Self {
+        Turns { all: Arc::new(Semaphore::new(TURNS)), first: Arc::new(Semaphore::new(FIRST_TURNS)) }
+    }
+
     /// First among those of the same address, so that one with many connections keeps only itself waiting. `overdue`
     /// is told when the turn has lasted too long.
-    async fn wait(own: Arc<Semaphore>, shared: Arc<Semaphore>, overdue: CancellationToken) -> Self {
-        // Neither is ever closed.
-        let (own, shared) = (own.acquire_owned().await.ok(), shared.acquire_owned().await.ok());
+    async fn wait(&self, peer: &Shared, overdue: CancellationToken) -> Turn {
+        // None of them is ever closed.
+        let own = Arc::clone(&peer.turns).acquire_owned().await.ok();
+        let first = Arc::clone(&peer.first_turn).try_acquire_owned().ok();
+        let among_all = Arc::clone(&self.all).acquire_owned();
+        let place = match &first {
+            None => among_all.await,
+            Some(_) => tokio::select! {
+                biased;
+                place = Arc::clone(&self.first).acquire_owned() => place,
+                place = among_all => place,
+            },
+        };
         let until = tokio::spawn(async move {
             sleep(TURN_TIMEOUT).await;
             overdue.cancel();
         });
-        Turn { _own: own, _shared: shared, _until: AbortOnDropHandle::new(until) }
+        Turn { _permits: [own, place.ok(), first], _until: AbortOnDropHandle::new(until) }
     }
 }
 
@@ -233,5 +255,35 @@ impl http_body::Body for Pieces {
         }
         hint.set_lower(rest.lower().saturating_add(pending).min(hint.upper().unwrap_or(u64::MAX)));
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_no_turn_gets_one_while_others_have_all() {
+        let turns = Turns::new();
+        let peer = Shared::new;
+        let wait = async |peer: &Shared| {
+            timeout(Duration::from_secs(1), turns.wait(peer, CancellationToken::new())).await.ok()
+        };
+        let greedy = [peer(), peer(), peer(), peer(), peer()];
+        let mut held = Vec::new();
+        for peer in &greedy {
+            while let Some(turn) = wait(peer).await {
+                held.push(turn);
+            }
+        }
+        assert_eq!(held.len(), TURNS + greedy.len(), "all, and the first of each");
+        let honest = peer();
+        let first = wait(&honest).await;
+        assert!(first.is_some());
+        assert!(wait(&honest).await.is_none(), "the second is one of all");
+        drop(first);
+        assert!(wait(&honest).await.is_some(), "again its first");
+        held.truncate(1);
+        assert!(wait(&greedy[4]).await.is_some(), "and theirs come back");
     }
 }

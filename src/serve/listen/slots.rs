@@ -57,13 +57,19 @@ struct Held {
 pub(crate) struct Shared {
     /// At large answers over HTTP.
     pub(crate) turns: Arc<Semaphore>,
+    /// One of them, which does not wait for other addresses'.
+    pub(crate) first_turn: Arc<Semaphore>,
     /// Calls in flight over gRPC.
     pub(crate) calls: AtomicUsize,
 }
 
 impl Shared {
-    fn new() -> Self {
-        Shared { turns: Arc::new(Semaphore::new(TURNS)), calls: AtomicUsize::new(0) }
+    pub(crate) fn new() -> Self {
+        Shared {
+            turns: Arc::new(Semaphore::new(TURNS)),
+            first_turn: Arc::new(Semaphore::new(1)),
+            calls: AtomicUsize::new(0),
+        }
     }
 }
 
