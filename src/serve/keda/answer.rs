@@ -85,9 +85,17 @@ impl Refusal {
 /// and clients take 16 KiB of headers by default. Our own longest, with every problem of a map, is shorter.
 const LONGEST_REFUSAL: usize = 4 * 1024;
 
+impl Refusal {
+    /// As the caller and the log are told: what the caller made up comes back shortened.
+    #[must_use]
+    pub fn told(&self) -> String {
+        shortened(self.to_string(), LONGEST_REFUSAL)
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        Status::new(refusal.code(), shortened(refusal.to_string(), LONGEST_REFUSAL))
+        Status::new(refusal.code(), refusal.told())
     }
 }
 

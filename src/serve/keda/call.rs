@@ -62,8 +62,20 @@ impl Call {
             }
             Err(refusal) => {
                 let code = Code::description(&refusal.code());
-                tracing::debug!(method, request_id, namespace, scaled_object, code, reason = %refusal, "refused");
+                tracing::debug!(method, request_id, namespace, scaled_object, code, reason = refusal.told(), "refused");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_quotes_the_caller_is_short_in_the_log() {
+        let refusal = Refusal::UnknownMetric { asked: "\r".repeat(65_000), yields: "jobs".to_owned() };
+        assert!(refusal.to_string().len() > 65_000, "there is something to shorten");
+        assert!(refusal.told().len() <= 4_096, "{}", refusal.told().len());
     }
 }
