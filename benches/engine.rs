@@ -55,6 +55,8 @@ fn spec(name: u32, window: u64) -> Arc<AutoscalerSpec> {
         behavior: Behavior::Rules { up: rules(0), down: rules(window) },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },
         pause: Pause::default(),
+        dry_run: false,
+        restore_on_delete: false,
         force_activation: false,
     })
 }
@@ -72,7 +74,12 @@ impl Fleet {
         for index in 0..AUTOSCALERS {
             let event = Event::Spec { spec: spec(index, window), role: Role::Controls };
             fleet.engine.handle(now, Key(index), event, &mut fleet.effects);
-            fleet.engine.handle(now, Key(index), Event::Current { replicas: 1 }, &mut fleet.effects);
+            fleet.engine.handle(
+                now,
+                Key(index),
+                Event::Current { replicas: 1, set_by: SetBy::Unknown },
+                &mut fleet.effects,
+            );
             fleet.effects.clear();
         }
         fleet

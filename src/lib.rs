@@ -49,6 +49,7 @@
 //! | who gets in, and what callers may take | `serve/listen.rs`, `serve/limits.rs`, `serve/http/door.rs` |
 //! | TLS: versions, ciphers, changes of certificates | [`serve::tls`] |
 //! | the name of a metric | [`telemetry::names`] |
+//! | everything that is said to the Kubernetes API | [`cluster`] |
 //! | a cluster without a cluster | [`rehearse`] and [`target::memory`] |
 //! | the commands and their flags | [`cli`] |
 //!
@@ -71,6 +72,7 @@
 //! | `poller` | `model`, `spec`, `clock`, `telemetry`, `source` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
 //! | `board` | `model`, `spec` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
 //! | `serve` | `model`, `spec`, `clock`, `telemetry`, `proto`, `board` | never `deadpool_redis`, `kube`, `redis` |
+//! | `cluster` | `model`, `spec`, `clock`, `telemetry`, `target`, `board` | never `axum`, `deadpool_redis`, `redis`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
 //! | `runtime` | `model`, `spec`, `clock`, `telemetry`, `engine`, `board` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
 //! | `rehearse` | `model`, `spec`, `clock`, `telemetry`, `proto`, `engine`, `target` | never `deadpool_redis`, `kube`, `redis` |
 //! | `app` | everything but `cli` | never `deadpool_redis`, `redis` |
@@ -110,6 +112,7 @@ pub mod app;
 pub mod board;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod engine;
 pub mod files;
 pub mod model;

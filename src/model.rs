@@ -262,11 +262,31 @@ pub struct ScaleRequest {
     pub to: Replicas,
 }
 
+/// Who last set a workload's replicas, as far as the target knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SetBy {
+    /// The target cannot tell.
+    Unknown,
+    /// tidegate, in this process or another.
+    Tidegate,
+    /// Somebody else: a person, another controller, whoever created it.
+    Other,
+}
+
+/// Who may act on workloads, as it changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mandate {
+    /// This process is the one that acts, or is not any more.
+    Leading(bool),
+    /// Somebody else owns this workload, or does not any more.
+    Refused { id: AutoscalerId, refused: bool },
+}
+
 /// What a target reports back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TargetReport {
     /// The target as seen: asked-for and ready replicas.
-    Current { id: AutoscalerId, replicas: Replicas, ready: Replicas },
+    Current { id: AutoscalerId, replicas: Replicas, ready: Replicas, set_by: SetBy },
     /// A scale request came to an end.
     Applied { id: AutoscalerId, from: Replicas, to: Replicas, outcome: Result<(), ReadFailure> },
 }

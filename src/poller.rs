@@ -293,6 +293,8 @@ mod tests {
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: Duration::ZERO },
             fallback: Fallback { after: Duration::ZERO, behavior: FallbackBehavior::Hold },
             pause: Pause::default(),
+            dry_run: false,
+            restore_on_delete: false,
             force_activation: false,
         }
     }

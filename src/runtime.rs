@@ -188,9 +188,9 @@ impl Runtime {
     fn reported(&mut self, report: TargetReport) {
         let now = self.clock.now();
         match report {
-            TargetReport::Current { id, replicas, .. } => {
+            TargetReport::Current { id, replicas, set_by, .. } => {
                 if let Some(&key) = self.keys.get(&id) {
-                    self.handle(now, key, Event::Current { replicas });
+                    self.handle(now, key, Event::Current { replicas, set_by });
                 }
             }
             TargetReport::Applied { id, from, to, outcome } => {
@@ -212,7 +212,7 @@ impl Runtime {
             let known = self.entry(&spec.id).map(|entry| (Arc::clone(&entry.cell), entry.origin));
             let cell = match known {
                 // A manifest of this very name stands above what a call says.
-                Some((cell, Origin::Manifest)) => cell,
+                Some((cell, Origin::Manifest | Origin::Resource)) => cell,
                 // The same metadata may mean another server after the connections changed.
                 Some((cell, Origin::KedaMetadata)) if cell.peek(|published| published.spec == spec) => cell,
                 Some((cell, Origin::KedaMetadata)) => {
@@ -399,7 +399,9 @@ impl Runtime {
     }
 
     fn count(&self) {
-        for (origin, label) in [(Origin::Manifest, "manifest"), (Origin::KedaMetadata, "keda")] {
+        for (origin, label) in
+            [(Origin::Manifest, "manifest"), (Origin::Resource, "resource"), (Origin::KedaMetadata, "keda")]
+        {
             let count = self.entries.iter().flatten().filter(|entry| entry.origin == origin).count();
             metrics::gauge!(names::AUTOSCALERS, "origin" => label).set(count as f64);
         }
@@ -428,7 +430,7 @@ impl Runtime {
         entry.cell.publish(decision, &mut entry.spare);
         let known = decision.triggers.iter().any(|trigger| trigger.health != Health::Pending);
         if known
-            && entry.origin == Origin::Manifest
+            && entry.origin != Origin::KedaMetadata
             && entry.last_desired.replace(decision.desired) != Some(decision.desired)
         {
             announce(&entry.cell.id, decision);

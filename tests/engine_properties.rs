@@ -116,6 +116,8 @@ fn autoscaler(shape: Shape) -> impl Strategy<Value = AutoscalerSpec> {
             behavior: Behavior::Rules { up, down },
             fallback: Fallback { after: Duration::from_secs(5), behavior },
             pause: Pause::default(),
+            dry_run: false,
+            restore_on_delete: false,
             force_activation: false,
         })
 }
@@ -189,7 +191,7 @@ impl World {
     }
 
     fn see(&mut self) {
-        self.tell(Event::Current { replicas: self.replicas });
+        self.tell(Event::Current { replicas: self.replicas, set_by: SetBy::Unknown });
     }
 
     fn tick(&self) -> Tick {
@@ -219,7 +221,7 @@ impl World {
     }
 
     fn see_quietly(&mut self) {
-        let current = Event::Current { replicas: self.replicas };
+        let current = Event::Current { replicas: self.replicas, set_by: SetBy::Unknown };
         self.deadline = self.engine.handle(self.tick(), KEY, current, &mut self.effects);
     }
 

@@ -61,6 +61,8 @@ fn plain() -> AutoscalerSpec {
         behavior: Behavior::Rules { up: rules(), down: rules() },
         fallback: Fallback { after: seconds(30), behavior: FallbackBehavior::Hold },
         pause: Pause::default(),
+        dry_run: false,
+        restore_on_delete: false,
         force_activation: false,
     }
 }
@@ -132,7 +134,7 @@ impl World {
     }
 
     fn see(&mut self, replicas: Replicas) {
-        self.tell(Event::Current { replicas });
+        self.tell(Event::Current { replicas, set_by: SetBy::Unknown });
     }
 
     fn read(&mut self, trigger: u16, backlog: f64) {

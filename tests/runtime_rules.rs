@@ -39,6 +39,8 @@ fn spec(name: &str) -> Arc<AutoscalerSpec> {
         behavior: Behavior::Rules { up: rules(), down: rules() },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },
         pause: Pause::default(),
+        dry_run: false,
+        restore_on_delete: false,
         force_activation: false,
     })
 }
@@ -71,7 +73,10 @@ async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
     }
     for name in names {
         let id = AutoscalerId::new("ns", name);
-        reports.send(TargetReport::Current { id, replicas: 0, ready: 0 }).await.expect("it runs");
+        reports
+            .send(TargetReport::Current { id, replicas: 0, ready: 0, set_by: SetBy::Unknown })
+            .await
+            .expect("it runs");
     }
     tokio::time::sleep(Duration::from_millis(5)).await;
     let sample = |key| Sample {

@@ -157,6 +157,8 @@ fn spec(triggers: Vec<TriggerSpec>) -> AutoscalerSpec {
         behavior: Behavior::Rules { up: rules(), down: rules() },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },
         pause: Pause::default(),
+        dry_run: false,
+        restore_on_delete: false,
         force_activation: false,
     }
 }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use self::memory::{Memory, MemoryError};
 use self::slot::Slot;
-use crate::model::{Decision, Key, Observation, ReadFailure, Reason, Replicas, Round, Sample, Tick};
+use crate::model::{Decision, Key, Observation, ReadFailure, Reason, Replicas, Round, Sample, SetBy, Tick};
 use crate::spec::AutoscalerSpec;
 
 /// Something that happened to one autoscaler.
@@ -42,7 +42,9 @@ pub enum Event {
     /// A trigger was read. A failed read is data.
     Sample { trigger: u16, round: Round, taken: Tick, value: Result<Observation, ReadFailure> },
     /// The workload's scale as seen.
-    Current { replicas: Replicas },
+    Current { replicas: Replicas, set_by: SetBy },
+    /// Who carries its decisions out, from now on.
+    Role { role: Role },
     /// A scale effect came to its end.
     Applied { from: Replicas, to: Replicas, succeeded: bool },
     /// Nothing but time.
@@ -56,6 +58,8 @@ pub enum Role {
     Controls,
     /// Somebody else (KEDA and the HPA) carries decisions out, and makes zeros of its own.
     Advises,
+    /// Another process, which decides as this one does, carries them out; this one may have to take over at any time.
+    Follows,
 }
 
 /// What the outside is to do.
@@ -101,7 +105,8 @@ impl Engine {
                 return Tick::NEVER;
             }
             Event::Sample { trigger, round, taken, value } => slot.sampled(trigger, round, taken, value),
-            Event::Current { replicas } => slot.seen(now, replicas),
+            Event::Current { replicas, set_by } => slot.seen(now, replicas, set_by),
+            Event::Role { role } => slot.takes(role),
             Event::Applied { from, to, succeeded } => slot.applied(now, from, to, succeeded),
             Event::Pace { interval } => slot.paced(interval),
             Event::Evaluate | Event::Spec { .. } => {}

@@ -12,7 +12,8 @@ use super::policy::Tolerance;
 use super::trail::Trail;
 use super::{Effect, Role, invariants};
 use crate::model::{
-    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Round, Stage, Steps, Tick, TriggerReport,
+    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Round, SetBy, Stage, Steps, Tick,
+    TriggerReport,
 };
 use crate::spec::{AutoscalerSpec, Behavior, Bounds, Fallback, Pause};
 
@@ -189,7 +190,11 @@ impl Slot {
         self.max_sample_age = self.spec.max_sample_age_at(pace);
     }
 
-    pub(super) fn seen(&mut self, now: Tick, replicas: Replicas) {
+    pub(super) fn takes(&mut self, role: Role) {
+        self.role = role;
+    }
+
+    pub(super) fn seen(&mut self, now: Tick, replicas: Replicas, _set_by: SetBy) {
         let before = self.current.replace(replicas);
         match before {
             None => {

@@ -142,6 +142,8 @@ mod tests {
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: second },
             fallback: Fallback { after: second, behavior: FallbackBehavior::Hold },
             pause: Pause::default(),
+            dry_run: false,
+            restore_on_delete: false,
             force_activation: false,
         }
     }

@@ -263,6 +263,7 @@ impl Moment {
             name: spec.id.name.to_string(),
             origin: match spec.origin {
                 Origin::Manifest => "manifest",
+                Origin::Resource => "resource",
                 Origin::KedaMetadata => "keda",
             },
             target: spec.target.as_ref().map(|target| format!("{}/{}", target.kind, target.name)),

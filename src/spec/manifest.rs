@@ -6,6 +6,7 @@
 //! `kubectl explain` prints; ranges and enumerations in the attributes are enforced by [`super::schema`] in files and
 //! by the API server in a cluster.
 
+pub mod status;
 mod text;
 
 use kube::CustomResource;
@@ -28,6 +29,7 @@ pub const GROUP: &str = "tidegate.dev";
     shortname = "qas",
     category = "tidegate",
     namespaced,
+    status = "status::QueueAutoscalerStatus",
     doc = "Scales a workload by the length of its queues."
 )]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +49,13 @@ pub struct QueueAutoscalerBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub idle_replica_count: Option<i32>,
+    /// Decide and publish, but never scale the workload. Beside an HPA or a ScaledObject that owns the workload, it
+    /// shows what tidegate would have done. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// When this object is deleted, scale the workload back to what it was before. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_to_original_replica_count: Option<bool>,
     /// How often the queues are read: 50ms to 10m. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling_interval: Option<DurationText>,

@@ -44,6 +44,10 @@ pub struct AutoscalerSpec {
     pub behavior: Behavior,
     pub fallback: Fallback,
     pub pause: Pause,
+    /// Decided and published, never carried out.
+    pub dry_run: bool,
+    /// Scaled back to what it was before, when the object is deleted.
+    pub restore_on_delete: bool,
     /// Treated as active whatever the triggers say; also raises a workload that somebody stopped by hand.
     pub force_activation: bool,
 }
@@ -67,8 +71,10 @@ impl AutoscalerSpec {
 /// Through which door a spec came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// A manifest file or a custom resource.
+    /// A manifest file.
     Manifest,
+    /// A custom resource.
+    Resource,
     /// A KEDA call's metadata: triggers only.
     KedaMetadata,
 }

@@ -125,6 +125,8 @@ fn redis_connection(redis: &RedisServer, own_namespace: Option<&str>) -> RedisCo
 
 fn autoscaler(spec: &AutoscalerSpec) -> Document {
     let body = QueueAutoscalerBody {
+        dry_run: spec.dry_run.then_some(true),
+        restore_to_original_replica_count: spec.restore_on_delete.then_some(true),
         scale_target_ref: spec.target.as_ref().map(|target| ScaleTargetRef {
             api_version: Some(target.api_version.clone()),
             kind: Some(target.kind.clone()),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Clock;
-use crate::model::{AutoscalerId, Replicas, TargetReport, Tick};
+use crate::model::{AutoscalerId, Replicas, SetBy, TargetReport, Tick};
 use crate::target::workload::{View, Workload};
 use crate::target::{Scale, ScaleError, Target};
 
@@ -146,7 +146,7 @@ impl MemoryTarget {
             .into_iter()
             .filter_map(|id| {
                 let Scale { replicas, ready } = workloads.get(&id)?.scale();
-                Some(TargetReport::Current { id, replicas, ready })
+                Some(TargetReport::Current { id, replicas, ready, set_by: SetBy::Unknown })
             })
             .collect();
         (reports, next_ready)
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn current(replicas: Replicas, ready: Replicas) -> Option<TargetReport> {
-        Some(TargetReport::Current { id: id(), replicas, ready })
+        Some(TargetReport::Current { id: id(), replicas, ready, set_by: SetBy::Unknown })
     }
 
     fn start() -> (Arc<MemoryTarget>, mpsc::Receiver<TargetReport>) {

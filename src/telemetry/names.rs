@@ -7,9 +7,9 @@
 mod labels;
 
 use self::labels::{
-    ABANDONED, AUTOSCALER, CONNECTION, DOOR, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME, METHOD, NAMESPACE,
-    ORIGIN, OUTCOME, REASON, REFUSED_CALL, REFUSED_CONNECTION, REFUSED_REGISTRATION, RELOAD_OUTCOME, SCALE_OUTCOME,
-    STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
+    ABANDONED, AUTOSCALER, CONNECTION, DOOR, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME, KUBE_CODE,
+    KUBE_RESOURCE, KUBE_VERB, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, REFUSED_CALL, REFUSED_CONNECTION,
+    REFUSED_REGISTRATION, RELOAD_OUTCOME, SCALE_OUTCOME, STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
 };
 pub use self::labels::{Label, Values};
 
@@ -215,6 +215,14 @@ metrics! {
     SCALES = "tidegate_scale_requests_total", Counter of Count by [SCALE_OUTCOME]:
         "Requests to change a workload's scale.",
         "Alert on outcomes other than ok and superseded: what was decided is not what stands.";
+
+    // Kubernetes
+    KUBE_REQUESTS = "tidegate_kubernetes_requests_total", Counter of Count by [KUBE_VERB, KUBE_RESOURCE, KUBE_CODE]:
+        "Requests to the Kubernetes API server, by what became of them; code=\"none\" had no answer.",
+        "What this process costs the API server. 403 is a missing permission: compare with `tidegate crd --rbac`.";
+    KUBE_REQUEST_DURATION = "tidegate_kubernetes_request_duration_seconds", Histogram of Seconds by [KUBE_VERB]:
+        "From sending a request to the head of its answer; watches are left out.",
+        "Its p99 is a lower bound of how late a scaling can be.";
 
     // Manifests
     MANIFEST_RELOADS = "tidegate_manifest_reloads_total", Counter of Count by [RELOAD_OUTCOME]:

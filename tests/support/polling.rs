@@ -249,6 +249,8 @@ pub fn autoscaler(name: &str, interval: Duration, triggers: &[(&Arc<ConnectionSp
         behavior: Behavior::Rules { up: rules.clone(), down: rules },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },
         pause: Pause::default(),
+        dry_run: false,
+        restore_on_delete: false,
         force_activation: false,
     })
 }

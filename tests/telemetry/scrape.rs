@@ -16,6 +16,8 @@ const NOT_HERE: &[(&str, &str)] = &[
     (names::POLL_DEMAND, "nobody is held back"),
     (names::POLL_ALLOWED, "nobody is held back"),
     (names::CONNECTIONS_ABANDONED, "everybody talks"),
+    (names::KUBE_REQUESTS, "no cluster"),
+    (names::KUBE_REQUEST_DURATION, "no cluster"),
     (names::TLS_RELOADS, "no TLS"),
     (names::TLS_RELOAD_FAILING, "no TLS"),
     (names::TLS_HANDSHAKES, "no TLS"),

@@ -54,12 +54,12 @@ pub(crate) fn autoscaler(
     report: &mut Report<'_>,
 ) -> AutoscalerSpec {
     let bounds = match head.origin {
-        Origin::Manifest => bounds(body, report),
+        Origin::Manifest | Origin::Resource => bounds(body, report),
         // The ScaledObject has them, and the HPA enforces them.
         Origin::KedaMetadata => Bounds { min: 0, max: Replicas::MAX, idle: None },
     };
     let target = match head.origin {
-        Origin::Manifest => Some(target(body.scale_target_ref.as_ref(), report)),
+        Origin::Manifest | Origin::Resource => Some(target(body.scale_target_ref.as_ref(), report)),
         Origin::KedaMetadata => None,
     };
     let polling_interval = polling_interval(body, report);
@@ -86,6 +86,8 @@ pub(crate) fn autoscaler(
         behavior: behavior::behavior(body.behavior.as_ref(), report),
         fallback,
         pause: head.annotations.pause,
+        dry_run: body.dry_run.unwrap_or(false),
+        restore_on_delete: body.restore_to_original_replica_count.unwrap_or(false),
         force_activation: head.annotations.force_activation,
         id: head.id,
         origin: head.origin,

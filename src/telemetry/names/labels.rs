@@ -48,7 +48,7 @@ pub(super) const VERSION: Label = Label::named("version", "this binary's, so one
 pub(super) const OUTCOME: Label = Label::closed("outcome", || vec!["ok", "error"]);
 /// All of a change is in force, part of it, or nothing.
 pub(super) const RELOAD_OUTCOME: Label = Label::closed("outcome", || vec!["ok", "partly", "broken"]);
-pub(super) const ORIGIN: Label = Label::closed("origin", || vec!["manifest", "keda"]);
+pub(super) const ORIGIN: Label = Label::closed("origin", || vec!["manifest", "resource", "keda"]);
 pub(super) const FAILURE_KIND: Label = Label::closed("kind", failure_kinds);
 pub(super) const REASON: Label = Label::closed("reason", || Reason::ALL.map(Reason::as_str).to_vec());
 /// A scale request ends well, is replaced, is refused for a reason of its own, or fails as a read does.
@@ -56,6 +56,30 @@ pub(super) const SCALE_OUTCOME: Label = Label::closed("outcome", || {
     let own = ["ok", "superseded", "conflict", "unknown_workload", "out_of_range"];
     own.into_iter().chain(failure_kinds()).collect()
 });
+pub(super) const KUBE_VERB: Label =
+    Label::closed("verb", || vec!["get", "watch", "create", "update", "patch", "delete", "other"]);
+/// What a request is about; `get` of it may be a list.
+pub(super) const KUBE_RESOURCE: Label = Label::closed("resource", || {
+    vec![
+        "queueautoscalers",
+        "connections",
+        "clusterconnections",
+        "deployments",
+        "statefulsets",
+        "replicasets",
+        "scale",
+        "status",
+        "horizontalpodautoscalers",
+        "scaledobjects",
+        "leases",
+        "secrets",
+        "configmaps",
+        "events",
+        "other",
+    ]
+});
+pub(super) const KUBE_CODE: Label =
+    Label::closed("code", || vec!["2xx", "401", "403", "404", "409", "410", "422", "429", "4xx", "5xx", "none"]);
 pub(super) const DOOR: Label = Label::closed("door", || vec!["grpc", "http"]);
 pub(super) const REFUSED_CONNECTION: Label = Label::closed("reason", || vec!["total", "peer"]);
 pub(super) const REFUSED_REGISTRATION: Label =

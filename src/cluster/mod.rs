@@ -1,0 +1,13 @@
+//! Kubernetes' door: custom resources and workloads in, replicas and status out.
+//!
+//! Everything that talks to the Kubernetes API is here, and nothing of it decides anything. Resources become specs
+//! (`resources`, by way of [`crate::spec::catalog`]), workloads become reports (`workloads`), requests become patches
+//! (`scale`), decisions become status and Events (`status`, `events`), and a Lease says which of several processes may
+//! write at all (`lease`). What the parts learn of one autoscaler meets in [`standing`].
+//!
+//! Every call goes through [`client::Kube`], which bounds it, counts it and hears when the server wants less.
+
+pub mod client;
+pub mod lease;
+pub mod resources;
+pub mod standing;
