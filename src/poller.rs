@@ -3,7 +3,7 @@
 //! Autoscalers come and go as [`Change`]s; samples leave as batches, one a round. Each distinct `ConnectionSpec` has a
 //! task and a connection of its own, so that a server that is slow, frozen or gone costs nobody else anything. Within
 //! a task, autoscalers share reads (`subscribers`, `plan`), rounds (`schedule`) and one connection (`task`); when that
-//! breaks, it is tried again with growing, jittered pauses (`backoff`). When the files of its secrets change, another
+//! breaks, it is tried again with growing, jittered pauses (`backoff`). When its secrets change, another
 //! connection takes its place (`renewal`).
 //!
 //! Namespaces share a budget of reads (`budget`): whoever asks for more than a fair part of it is held back, in that all
@@ -48,6 +48,7 @@ use crate::clock::Clock;
 use crate::model::{Key, Sample, Shares, Tick};
 use crate::source::memory::{MemoryBackend, MemoryQueues};
 use crate::source::redis::RedisBackend;
+use crate::source::secrets::Secrets;
 use crate::spec::limits::Limits;
 use crate::spec::{AutoscalerSpec, Change, ConnectionSpec, Server};
 
@@ -66,6 +67,7 @@ pub struct Poller {
     clock: Clock,
     samples: mpsc::Sender<Vec<Sample>>,
     memory: MemoryQueues,
+    secrets: Secrets,
     connections: HashMap<Arc<ConnectionSpec>, Connection>,
     /// Which connections an autoscaler uses, to find them again.
     uses: HashMap<Key, Vec<Arc<ConnectionSpec>>>,
@@ -92,6 +94,7 @@ impl Poller {
             clock,
             samples,
             memory,
+            secrets: Secrets::default(),
             connections: HashMap::new(),
             uses: HashMap::new(),
             paces: Paces::new(&Limits::NO_BUDGET, Arc::default()),
@@ -107,6 +110,12 @@ impl Poller {
     pub fn looking_every(mut self, interval: Duration) -> Self {
         self.look_every = interval;
         self
+    }
+
+    /// Connections whose passwords and certificates are in Secrets of the cluster find them in `secrets`.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Poller { secrets, ..self }
     }
 
     /// Within `limits`; who gets what is published in `shares`.
@@ -239,7 +248,9 @@ impl Poller {
                 };
                 match &spec.server {
                     Server::Redis(server) => {
-                        self.tasks.spawn(Task::new(RedisBackend::new(server.clone()), around).run(inbox));
+                        self.tasks.spawn(
+                            Task::new(RedisBackend::new(server.clone(), self.secrets.clone()), around).run(inbox),
+                        );
                     }
                     Server::Memory => {
                         self.tasks.spawn(Task::new(MemoryBackend::new(self.memory.clone()), around).run(inbox));

@@ -229,15 +229,16 @@ fn tls_is_spoken_and_certificates_are_checked() {
     push(&server, "jobs", 3);
 
     let with = |tls| connection(RedisServer { tls, ..redis_server(format!("localhost:{port}")) });
-    let tls =
-        |ca_file, insecure_skip_verify| with(Some(RedisTls { ca_file, insecure_skip_verify, ..RedisTls::default() }));
+    let tls = |authorities, insecure_skip_verify| {
+        with(Some(RedisTls { authorities, insecure_skip_verify, ..RedisTls::default() }))
+    };
     let polling = Polling::start();
     let jobs = || list(&["jobs"]);
-    polling.set(0, &autoscaler("trusted", FAST, &[(&tls(Some(trusted.authority), false), jobs())]));
+    polling.set(0, &autoscaler("trusted", FAST, &[(&tls(Some(trusted.authority.into()), false), jobs())]));
     polling.until_backlog(0, 3.0);
     polling.set(1, &autoscaler("unchecked", FAST, &[(&tls(None, true), jobs())]));
     polling.until_backlog(1, 3.0);
-    polling.set(2, &autoscaler("foreign", FAST, &[(&tls(Some(foreign.authority), false), jobs())]));
+    polling.set(2, &autoscaler("foreign", FAST, &[(&tls(Some(foreign.authority.into()), false), jobs())]));
     let sentence = polling.until_failure(2, FailureKind::Configuration);
     assert!(sentence.contains("not trusted") && sentence.contains("caFile"), "{sentence}");
     polling.set(3, &autoscaler("no-authority", FAST, &[(&tls(None, false), jobs())]));

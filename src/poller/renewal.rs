@@ -2,8 +2,8 @@
 //! and takes its place between two rounds. No round waits for that, none fails, none is skipped. (What the task has to
 //! do with links is in `task/renewing.rs`.)
 //!
-//! Every few seconds, while a link is up, somebody looks whether it would be made of something else now. If so, a new
-//! one is opened. Should that fail (half of a rotation is written; the server does not know the new password yet; the
+//! Every few seconds, while a link is up, somebody looks whether it would be made of something else now; and at once
+//! when a Secret of the cluster changes, because of those we are told. If so, a new one is opened. Should that fail (half of a rotation is written; the server does not know the new password yet; the
 //! new user has no rights), the old one stays in use for as long as it lives, a warning says why, and it is tried again:
 //! at once when what is there changes again, else with growing pauses. What was written back as it was needs no new
 //! link.
@@ -37,6 +37,8 @@ pub(super) struct Renewal<L> {
     /// not all look at the same moment.
     spread: f64,
     next: Tick,
+    /// Something changed while a look was under way, which may have been too early to see it.
+    again: bool,
     work: Option<Work<L>>,
     /// The link in use before, while the one in use now is on trial.
     previous: Option<L>,
@@ -87,6 +89,7 @@ impl<L> Renewal<L> {
             every,
             spread: spread.clamp(0.0, 1.0),
             next: Tick::NEVER,
+            again: false,
             work: None,
             previous: None,
             used: None,
@@ -98,6 +101,7 @@ impl<L> Renewal<L> {
     /// A link is in use from now on.
     pub(super) fn watch(&mut self, used: Option<Material>, now: Tick) {
         self.work = None;
+        self.again = false;
         self.previous = None;
         self.refused = None;
         self.used = used;
@@ -152,9 +156,18 @@ impl<L> Renewal<L> {
         }));
     }
 
-    /// A look has ended without a new link.
+    /// A look has ended.
     pub(super) fn rest(&mut self, now: Tick) {
-        self.next = now.after(self.every);
+        self.next = if std::mem::take(&mut self.again) { now } else { now.after(self.every) };
+    }
+
+    /// There may be something to see: looks now instead of at the next time.
+    pub(super) fn hasten(&mut self) {
+        match (&self.work, self.used) {
+            (Some(_), _) => self.again = true,
+            (None, Some(_)) => self.next = Tick::ZERO,
+            (None, None) => {}
+        }
     }
 
     /// What was refused is gone.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
@@ -77,6 +77,8 @@ pub(super) struct Task<B: Backend> {
     failure: Option<ReadFailure>,
     backoff: Backoff,
     renewal: Renewal<B::Link>,
+    /// Tells that secrets may have changed, where somebody can tell.
+    secrets: Option<watch::Receiver<u64>>,
     /// When the server last answered a round; `None` once an idle link has been given its second chance since.
     last_answer: Option<Tick>,
     answers: Answers,
@@ -102,6 +104,7 @@ enum Wake<L> {
     Message(Option<Message>),
     Connected(Result<L, ReadFailure>),
     Renewal(renewal::Due<L>),
+    Secrets,
     Retry,
     Round,
 }
@@ -130,6 +133,7 @@ impl<B: Backend> Task<B> {
             renewal: Renewal::new(&around.name, around.look_every, around.spread),
             name: around.name,
             clock: around.clock,
+            secrets: backend.changes(),
             backend,
             subscribers: Subscribers::new(super::schedule::Schedule::new(around.origin)),
             eager: BTreeSet::new(),
@@ -169,6 +173,7 @@ impl<B: Backend> Task<B> {
                 }
                 Wake::Renewal(renewal::Due::Look) => self.renewal.look(&self.backend, self.clock.now()),
                 Wake::Renewal(renewal::Due::Outcome(outcome)) => self.looked(outcome),
+                Wake::Secrets => self.secrets_changed(),
                 Wake::Retry => self.state = State::Connecting(Box::pin(self.backend.connect())),
                 Wake::Round => {
                     if self.round().await.is_err() {
@@ -193,6 +198,7 @@ impl<B: Backend> Task<B> {
             result = async { match connecting { Some(connecting) => connecting.await, None => std::future::pending().await } } =>
                 Wake::Connected(result),
             due = self.renewal.due(self.clock) => Wake::Renewal(due),
+            () = changed(&mut self.secrets) => Wake::Secrets,
             () = sleep_until(self.clock, retry) => Wake::Retry,
             () = sleep_until(self.clock, round) => Wake::Round,
         }
@@ -470,6 +476,17 @@ async fn hand_on(samples: &mpsc::Sender<Vec<Sample>>, portions: impl Iterator<It
         samples.send(portion).await.map_err(|_| ())?;
     }
     Ok(())
+}
+
+/// Waits for the next change; for ever where there can be none.
+async fn changed(secrets: &mut Option<watch::Receiver<u64>>) {
+    let gone = match secrets {
+        Some(changes) => changes.changed().await.is_err(),
+        None => return std::future::pending().await,
+    };
+    if gone {
+        *secrets = None;
+    }
 }
 
 pub(super) async fn sleep_until(clock: Clock, tick: Tick) {

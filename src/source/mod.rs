@@ -7,10 +7,13 @@
 
 pub mod memory;
 pub mod redis;
+pub mod secrets;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::model::{Observation, ReadFailure};
 
@@ -67,6 +70,11 @@ pub trait Backend: Send + 'static {
         std::future::ready(None)
     }
 
+    /// Says when a look is worth it before its time; `None` where nobody can say.
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
     /// Answers the reads of `batch`, one answer each in the order of [`Backend::prepare`], pushed to `answers` (which
     /// arrives empty); bounded by the connection's own timeout.
     ///
@@ -80,7 +88,7 @@ pub trait Backend: Send + 'static {
     ) -> impl Future<Output = Result<(), ReadFailure>> + Send;
 }
 
-/// What the secrets and certificates of a link were when it was opened, as far as files hold them: enough to tell
+/// What the secrets and certificates of a link were when it was opened, as far as files and the cluster's Secrets hold them: enough to tell
 /// whether they are others now, and nothing else. A hash under a key that only this process has, kept in memory only.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Material(u64);

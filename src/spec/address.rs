@@ -51,6 +51,11 @@ pub(crate) fn expand_service(address: &str, namespace: &str) -> String {
     }
 }
 
+/// Whether it is a Service only if somebody says in which namespace.
+pub(crate) fn names_a_service(address: &str) -> bool {
+    split(address).is_some_and(|(host, _)| is_service(host))
+}
+
 fn is_service(host: &str) -> bool {
     !host.contains('.') && !host.eq_ignore_ascii_case("localhost") && host.parse::<IpAddr>().is_err()
 }

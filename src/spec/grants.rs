@@ -15,7 +15,7 @@ use crate::spec::{ConnectionSpec, Server};
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Grants {
     namespaced: HashMap<String, BTreeMap<String, Arc<ConnectionSpec>>>,
-    cluster: BTreeMap<String, ClusterGrant>,
+    cluster: BTreeMap<String, Grant>,
     /// Declared, but with problems of their own; `None` for cluster-scoped ones. Who refers to them is not told that
     /// they do not exist.
     broken: HashSet<(Option<String>, String)>,
@@ -24,11 +24,12 @@ pub struct Grants {
     only_addresses: Option<Vec<String>>,
 }
 
+/// A connection, and who may use it.
 #[derive(Clone, PartialEq, Debug)]
-struct ClusterGrant {
-    connection: Arc<ConnectionSpec>,
-    /// Patterns of namespaces.
-    allowed: Vec<String>,
+pub(crate) struct Grant {
+    pub(crate) connection: Arc<ConnectionSpec>,
+    /// Patterns of namespaces; of a ClusterConnection alone.
+    pub(crate) allowed: Vec<String>,
 }
 
 /// One declared connection, for listings.
@@ -66,16 +67,55 @@ impl Grants {
         Grants { only_addresses: only_addresses.map(<[String]>::to_vec), ..self }
     }
 
-    pub(crate) fn declare(&mut self, namespace: &str, name: &str, connection: Arc<ConnectionSpec>) {
-        self.namespaced.entry(namespace.to_owned()).or_default().insert(name.to_owned(), connection);
-    }
-
-    pub(crate) fn declare_for_cluster(&mut self, name: &str, allowed: Vec<String>, connection: Arc<ConnectionSpec>) {
-        self.cluster.insert(name.to_owned(), ClusterGrant { connection, allowed });
+    /// Of `namespace`, or (`None`) of the cluster; in place of one that had the name.
+    pub(crate) fn declare(&mut self, namespace: Option<&str>, name: &str, grant: Grant) {
+        self.withdraw(namespace, name);
+        match namespace {
+            Some(namespace) => {
+                let here = self.namespaced.entry(namespace.to_owned()).or_default();
+                here.insert(name.to_owned(), grant.connection);
+            }
+            None => {
+                self.cluster.insert(name.to_owned(), grant);
+            }
+        }
     }
 
     pub(crate) fn declare_broken(&mut self, namespace: Option<&str>, name: &str) {
+        self.withdraw(namespace, name);
         self.broken.insert((namespace.map(str::to_owned), name.to_owned()));
+    }
+
+    /// As if it had never been declared.
+    pub(crate) fn withdraw(&mut self, namespace: Option<&str>, name: &str) {
+        match namespace {
+            Some(namespace) => {
+                if let Some(here) = self.namespaced.get_mut(namespace) {
+                    here.remove(name);
+                    if here.is_empty() {
+                        self.namespaced.remove(namespace);
+                    }
+                }
+            }
+            None => drop(self.cluster.remove(name)),
+        }
+        if !self.broken.is_empty() {
+            self.broken.remove(&(namespace.map(str::to_owned), name.to_owned()));
+        }
+    }
+
+    /// Whether the ClusterConnection `name` is there and does not allow `namespace`.
+    pub(crate) fn forbids(&self, namespace: &str, name: &str) -> bool {
+        self.cluster.get(name).is_some_and(|grant| !grant.allows(namespace))
+    }
+
+    /// Whether there is one of this name, usable or not.
+    pub(crate) fn declares(&self, namespace: Option<&str>, name: &str) -> bool {
+        let usable = match namespace {
+            Some(namespace) => self.namespaced.get(namespace).is_some_and(|here| here.contains_key(name)),
+            None => self.cluster.contains_key(name),
+        };
+        usable || self.broken.contains(&(namespace.map(str::to_owned), name.to_owned()))
     }
 
     /// The Connection of this name in `namespace`, or a ClusterConnection that allows the namespace.
@@ -176,7 +216,7 @@ impl Grants {
     }
 }
 
-impl ClusterGrant {
+impl Grant {
     fn allows(&self, namespace: &str) -> bool {
         self.allowed.iter().any(|pattern| address::matches(pattern, namespace))
     }

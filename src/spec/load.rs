@@ -5,25 +5,22 @@
 //! more than everything that the process holds of them afterwards, and it would never get smaller again.
 
 mod between;
-mod objects;
+pub(super) mod objects;
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
-
-use serde_json::Value as Json;
+use std::sync::Arc;
 
 use between::{Names, Targets};
-use objects::{Kind, Object, annotations, unpack};
+use objects::{Kind, Object, unpack};
 
-use crate::model::AutoscalerId;
 use crate::spec::grants::Grants;
 use crate::spec::limits::Limits;
-use crate::spec::manifest::{API_VERSION, ClusterConnectionBody, ConnectionBody, QueueAutoscalerBody};
+use crate::spec::manifest::API_VERSION;
 use crate::spec::problem::{Place, Problem, Problems};
 use crate::spec::report::Report;
 use crate::spec::tree::{self, Node};
-use crate::spec::{AutoscalerSpec, ConnectionSpec, Origin, Server, schema, validate};
+use crate::spec::{AutoscalerSpec, Origin};
 
 /// One file as read: its name for messages, and its text (one or more YAML or JSON documents).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +61,7 @@ pub fn load<T: Borrow<SourceText>>(texts: &[T], terms: &Terms) -> Result<Loaded,
     let mut names = Names::default();
     for text in texts {
         each_document(text.borrow(), &mut findings, true, |file, document, findings| {
-            let (object, report) = Object::of(file, document);
+            let (object, report) = Object::of(Some(file), document);
             findings.take(report);
             if let Some(object) = object {
                 names.add(&object, most, findings);
@@ -80,7 +77,7 @@ pub fn load<T: Borrow<SourceText>>(texts: &[T], terms: &Terms) -> Result<Loaded,
     for text in texts {
         each_document(text.borrow(), &mut findings, false, |file, document, findings| {
             // What is wrong with the object as such was said at the first reading.
-            let (Some(object), _) = Object::of(file, document) else { return };
+            let (Some(object), _) = Object::of(Some(file), document) else { return };
             if object.kind == Kind::QueueAutoscaler {
                 let spec = autoscaler(&object, &grants, findings);
                 targets.add(&object, &spec, findings);
@@ -165,77 +162,23 @@ fn each_document(
     }
 }
 
-// === what the objects mean ===
-
-static AUTOSCALER: LazyLock<Json> = LazyLock::new(schema::of::<QueueAutoscalerBody>);
-static CONNECTION: LazyLock<Json> = LazyLock::new(schema::of::<ConnectionBody>);
-static CLUSTER_CONNECTION: LazyLock<Json> = LazyLock::new(schema::of::<ClusterConnectionBody>);
-
 fn declare_connection(object: &Object<'_>, grants: &mut Grants, findings: &mut Findings) {
-    let mut report = object.report();
-    let (namespace, name) = (object.namespace, object.name);
-    match object.kind {
-        Kind::QueueAutoscaler => {}
-        Kind::Connection => {
-            let body: ConnectionBody = object.body(&CONNECTION, &mut report);
-            let connection = validate::connection(namespace, name, &body, &mut report);
-            report_beyond_fence(connection.as_ref(), object, grants, &mut report);
-            let usable = findings.take(report);
-            match connection {
-                Some(connection) if usable => grants.declare(namespace, name, Arc::new(connection)),
-                _ => grants.declare_broken(Some(namespace), name),
-            }
-        }
-        Kind::ClusterConnection => {
-            let body: ClusterConnectionBody = object.body(&CLUSTER_CONNECTION, &mut report);
-            let read = validate::cluster_connection(name, &body, &mut report);
-            report_beyond_fence(read.as_ref().map(|(_, connection)| connection), object, grants, &mut report);
-            let usable = findings.take(report);
-            match read {
-                Some((allowed, connection)) if usable => {
-                    grants.declare_for_cluster(name, allowed, Arc::new(connection));
-                }
-                _ => grants.declare_broken(None, name),
-            }
-        }
-    }
-}
-
-fn report_beyond_fence(
-    connection: Option<&ConnectionSpec>,
-    object: &Object<'_>,
-    grants: &Grants,
-    report: &mut Report<'_>,
-) {
-    let Some(Server::Redis(redis)) = connection.map(|connection| &connection.server) else { return };
-    // What is no address at all has been said.
-    if !report.problems.is_empty() || grants.permits(&redis.address) {
+    if object.kind == Kind::QueueAutoscaler {
         return;
     }
-    let written = |field: &str| {
-        let spec = object.document.get("spec").and_then(|entry| entry.node.get("redis"));
-        spec.is_some_and(|redis| redis.node.get(field).is_some())
-    };
-    let path = if written("host") { "spec.redis.host" } else { "spec.redis.address" };
-    report.problem(
-        path,
-        format!("no connection may lead to {}: it is not in --only-addresses", redis.address),
-        format!("add {} to --only-addresses, or take the Connection out", redis.address),
-    );
+    let mut report = object.report();
+    let read = objects::connection(object, Origin::Manifest, grants, &mut report);
+    let usable = findings.take(report);
+    match read {
+        Some(read) if usable => grants.declare(object.scope(), object.name, read),
+        _ => grants.declare_broken(object.scope(), object.name),
+    }
 }
 
 /// May be a stand-in: it counts only if nothing was found in any file.
 fn autoscaler(object: &Object<'_>, grants: &Grants, findings: &mut Findings) -> AutoscalerSpec {
     let mut report = object.report();
-    let annotations = annotations(object.document, &mut report);
-    let body: QueueAutoscalerBody = object.body(&AUTOSCALER, &mut report);
-    let head = validate::Head {
-        id: AutoscalerId::new(object.namespace, object.name),
-        origin: Origin::Manifest,
-        annotations,
-        connection: None,
-    };
-    let spec = validate::autoscaler(head, &body, grants, &mut report);
+    let spec = objects::autoscaler(object, Origin::Manifest, grants, &mut report);
     findings.take(report);
     spec
 }

@@ -336,7 +336,7 @@ pub struct RedisConnection {
     /// Where the user's name is, instead of username.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username_from: Option<UsernameFrom>,
-    /// The password itself. Only for files that nobody else reads; better is passwordFrom.
+    /// The password itself. Only in manifest files, and only in those that nobody else reads; better is passwordFrom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordText>,
     /// Where the password is.
@@ -353,10 +353,13 @@ pub struct RedisConnection {
     pub response_timeout: Option<DurationText>,
 }
 
-/// Where a user's name is. Exactly one of the two.
+/// Where a user's name is. Exactly one of the three.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UsernameFrom {
+    /// A key of a Secret of this object's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKeyRef>,
     /// Name of an environment variable of tidegate. Only in manifest files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
@@ -395,19 +398,38 @@ pub struct SecretKeyRef {
     pub key: Option<String>,
 }
 
-/// Encryption of a connection: TLS 1.3 or 1.2. Files are read anew when they change.
+/// Where certificates or a key are, in PEM.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PemFrom {
+    /// A key of a Secret of this object's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKeyRef>,
+}
+
+/// Encryption of a connection: TLS 1.3 or 1.2. Files and Secrets are read anew when they change.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// PEM file of the authorities to trust.
+    /// PEM file of the authorities to trust. Only in manifest files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// PEM file of the certificate to show to the server, its intermediates after it. Together with keyFile.
+    /// Where the authorities to trust are, instead of caFile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_from: Option<PemFrom>,
+    /// PEM file of the certificate to show to the server, its intermediates after it. Together with the key. Only in
+    /// manifest files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<String>,
-    /// PEM file of the private key of certFile.
+    /// Where the certificate to show is, instead of certFile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_from: Option<PemFrom>,
+    /// PEM file of the private key of the certificate. Only in manifest files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<String>,
+    /// Where the private key of the certificate is, instead of keyFile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_from: Option<PemFrom>,
     /// The name that the server's certificate must have. Default: the host of the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,

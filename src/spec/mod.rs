@@ -4,6 +4,7 @@
 //! makes an [`AutoscalerSpec`]. Whoever holds one need not check anything again. This room is pure: no I/O, no clock.
 
 pub(crate) mod address;
+pub mod catalog;
 pub mod grants;
 pub mod keda_metadata;
 pub mod limits;
@@ -13,14 +14,16 @@ pub mod problem;
 pub mod render;
 pub(crate) mod report;
 pub(crate) mod schema;
+mod secret;
 pub(crate) mod tree;
 pub mod units;
 pub(crate) mod validate;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use secret::{Secret, SecretContent, SecretKey};
 
 use crate::model::{AutoscalerId, Key, Replicas};
 
@@ -248,6 +251,33 @@ pub enum Server {
     Memory,
 }
 
+impl ConnectionSpec {
+    /// The keys of Secrets that connecting takes.
+    #[must_use]
+    pub fn secret_keys(&self) -> Vec<&SecretKey> {
+        let Server::Redis(redis) = &self.server else { return Vec::new() };
+        let mut keys = Vec::new();
+        if let Some(UserRef::Kubernetes(key)) = &redis.username {
+            keys.push(key);
+        }
+        if let Some(SecretRef::Kubernetes(key)) = &redis.password {
+            keys.push(key);
+        }
+        let tls = redis.tls.as_ref();
+        let client = tls.and_then(|tls| tls.client.as_ref());
+        let pems = [
+            tls.and_then(|tls| tls.authorities.as_ref()),
+            client.map(|client| &client.certificate),
+            client.map(|client| &client.key),
+        ];
+        keys.extend(pems.into_iter().flatten().filter_map(|pem| match pem {
+            PemRef::Kubernetes(key) => Some(key),
+            PemRef::File(_) => None,
+        }));
+        keys
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RedisServer {
     /// `host:port`.
@@ -264,8 +294,8 @@ pub struct RedisServer {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct RedisTls {
-    /// PEM file of the authorities to trust; without it, the system's are not consulted and the file is needed.
-    pub ca_file: Option<PathBuf>,
+    /// The authorities to trust, in PEM. The system's are never consulted: without these, nobody is trusted.
+    pub authorities: Option<PemRef>,
     /// How we show who we are, where the server asks for it.
     pub client: Option<ClientCertificate>,
     /// The name that the server's certificate must have (and that it is asked for, SNI); without it, the address' host.
@@ -273,11 +303,24 @@ pub struct RedisTls {
     pub insecure_skip_verify: bool,
 }
 
-/// PEM files: a certificate, its intermediates after it, and its key. One without the other is of no use.
+/// A certificate, its intermediates after it, and its key, in PEM. One without the other is of no use.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ClientCertificate {
-    pub cert_file: PathBuf,
-    pub key_file: PathBuf,
+    pub certificate: PemRef,
+    pub key: PemRef,
+}
+
+/// Where certificates or a key are.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum PemRef {
+    File(PathBuf),
+    Kubernetes(SecretKey),
+}
+
+impl From<PathBuf> for PemRef {
+    fn from(path: PathBuf) -> Self {
+        PemRef::File(path)
+    }
 }
 
 /// A user's name, or where it is: users rotate together with their passwords.
@@ -286,6 +329,7 @@ pub enum UserRef {
     Inline(String),
     Env(String),
     File(PathBuf),
+    Kubernetes(SecretKey),
 }
 
 impl UserRef {
@@ -294,7 +338,7 @@ impl UserRef {
     pub fn name(&self) -> Option<&str> {
         match self {
             UserRef::Inline(name) => Some(name),
-            UserRef::Env(_) | UserRef::File(_) => None,
+            UserRef::Env(_) | UserRef::File(_) | UserRef::Kubernetes(_) => None,
         }
     }
 }
@@ -305,42 +349,15 @@ impl<T: Into<String>> From<T> for UserRef {
     }
 }
 
-/// Where a secret is, not the secret. Resolved by the source at every connect; a file that changes under a connection
-/// leads to a new one.
+/// Where a secret is, not the secret. Resolved by the source at every connect; a file or a Secret that changes under a
+/// connection leads to a new one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum SecretRef {
     /// Written in a manifest file.
     Inline(Secret),
     Env(String),
     File(PathBuf),
-    /// A key of a Secret of the object's own namespace.
-    Kubernetes {
-        namespace: String,
-        name: String,
-        key: String,
-    },
-}
-
-/// A secret's text. Prints as `[redacted]`, everywhere.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-
-    /// The text itself. Call it only where it is handed to a server.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
+    Kubernetes(SecretKey),
 }
 
 /// A change of what is to be polled, decided and served; the runtime tells the poller in these words.
@@ -349,4 +366,15 @@ pub enum Change {
     /// New, or replaced under the same key.
     Set(Key, Arc<AutoscalerSpec>),
     Removed(Key),
+}
+
+/// A change of what custom resources say, as one burst of the API server's events brings it. Whoever takes it takes it
+/// as a whole; no id is in both lists.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SpecsChange {
+    /// New, or replaced under the same id. All of [`Origin::Resource`].
+    pub set: Vec<Arc<AutoscalerSpec>>,
+    /// No longer in force as a custom resource. Where the spec that stands under an id is of another origin (a file has
+    /// taken the name over), that one stays.
+    pub gone: Vec<AutoscalerId>,
 }

@@ -10,13 +10,13 @@ use crate::spec::grants::Declared;
 use crate::spec::load::Loaded;
 use crate::spec::manifest::{
     self, API_VERSION, BacklogPerReplica, ClusterConnectionBody, ConnectionBody, DurationText, Fixed, GROUP,
-    MemoryConnection, MemoryQueue, PasswordFrom, PasswordText, QuantityText, QueueAutoscalerBody, RedisConnection,
-    RedisList, ScaleTargetRef, SecretKeyRef, Tls, Trigger, UsernameFrom,
+    MemoryConnection, MemoryQueue, PasswordFrom, PasswordText, PemFrom, QuantityText, QueueAutoscalerBody,
+    RedisConnection, RedisList, ScaleTargetRef, SecretKeyRef, Tls, Trigger, UsernameFrom,
 };
 use crate::spec::units::{Quantity, format_duration};
 use crate::spec::{
-    AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, Policy, RateKind, RedisServer, ScalingRules, SecretRef,
-    SelectPolicy, Server, Source, TriggerSpec, UserRef,
+    AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, PemRef, Policy, RateKind, RedisServer, ScalingRules,
+    SecretKey, SecretRef, SelectPolicy, Server, Source, TriggerSpec, UserRef,
 };
 
 /// One object in manifest form.
@@ -79,6 +79,16 @@ fn connection(declared: Declared<'_>) -> Document {
 
 fn redis_connection(redis: &RedisServer, own_namespace: Option<&str>) -> RedisConnection {
     let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+    let secret = |key: &SecretKey| SecretKeyRef {
+        namespace: own_namespace.is_none().then(|| key.namespace.clone()),
+        name: Some(key.name.clone()),
+        key: Some(key.key.clone()),
+    };
+    let pem = |place: Option<&PemRef>| match place {
+        None => (None, None),
+        Some(PemRef::File(file)) => (Some(path(file)), None),
+        Some(PemRef::Kubernetes(key)) => (None, Some(PemFrom { secret_key_ref: Some(secret(key)) })),
+    };
     let mut password = None;
     let mut from = None;
     match &redis.password {
@@ -86,21 +96,23 @@ fn redis_connection(redis: &RedisServer, own_namespace: Option<&str>) -> RedisCo
         Some(SecretRef::Inline(_)) => password = Some(PasswordText::default()),
         Some(SecretRef::Env(name)) => from = Some(PasswordFrom { env: Some(name.clone()), ..PasswordFrom::default() }),
         Some(SecretRef::File(file)) => from = Some(PasswordFrom { file: Some(path(file)), ..PasswordFrom::default() }),
-        Some(SecretRef::Kubernetes { namespace, name, key }) => {
-            let reference = SecretKeyRef {
-                namespace: own_namespace.is_none().then(|| namespace.clone()),
-                name: Some(name.clone()),
-                key: Some(key.clone()),
-            };
-            from = Some(PasswordFrom { secret_key_ref: Some(reference), ..PasswordFrom::default() });
+        Some(SecretRef::Kubernetes(key)) => {
+            from = Some(PasswordFrom { secret_key_ref: Some(secret(key)), ..PasswordFrom::default() });
         }
     }
     let (mut username, mut username_from) = (None, None);
     match &redis.username {
         None => {}
         Some(UserRef::Inline(name)) => username = Some(name.clone()),
-        Some(UserRef::Env(name)) => username_from = Some(UsernameFrom { env: Some(name.clone()), file: None }),
-        Some(UserRef::File(file)) => username_from = Some(UsernameFrom { env: None, file: Some(path(file)) }),
+        Some(UserRef::Env(name)) => {
+            username_from = Some(UsernameFrom { env: Some(name.clone()), ..UsernameFrom::default() });
+        }
+        Some(UserRef::File(file)) => {
+            username_from = Some(UsernameFrom { file: Some(path(file)), ..UsernameFrom::default() });
+        }
+        Some(UserRef::Kubernetes(key)) => {
+            username_from = Some(UsernameFrom { secret_key_ref: Some(secret(key)), ..UsernameFrom::default() });
+        }
     }
     RedisConnection {
         address: Some(redis.address.clone()),
@@ -111,12 +123,20 @@ fn redis_connection(redis: &RedisServer, own_namespace: Option<&str>) -> RedisCo
         username_from,
         password,
         password_from: from,
-        tls: redis.tls.as_ref().map(|tls| Tls {
-            ca_file: tls.ca_file.as_ref().map(path),
-            cert_file: tls.client.as_ref().map(|client| path(&client.cert_file)),
-            key_file: tls.client.as_ref().map(|client| path(&client.key_file)),
-            server_name: tls.server_name.clone(),
-            insecure_skip_verify: Some(tls.insecure_skip_verify),
+        tls: redis.tls.as_ref().map(|tls| {
+            let (ca_file, ca_from) = pem(tls.authorities.as_ref());
+            let (cert_file, cert_from) = pem(tls.client.as_ref().map(|client| &client.certificate));
+            let (key_file, key_from) = pem(tls.client.as_ref().map(|client| &client.key));
+            Tls {
+                ca_file,
+                ca_from,
+                cert_file,
+                cert_from,
+                key_file,
+                key_from,
+                server_name: tls.server_name.clone(),
+                insecure_skip_verify: Some(tls.insecure_skip_verify),
+            }
         }),
         connect_timeout: duration(redis.connect_timeout),
         response_timeout: duration(redis.response_timeout),

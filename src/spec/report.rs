@@ -27,16 +27,16 @@ pub(crate) struct Report<'a> {
 const MOST: usize = 100;
 
 enum Origin<'a> {
-    /// A document of a file.
-    File { file: Arc<str>, tree: &'a Node },
+    /// A document of a file, or a custom resource, which has no lines that anybody wrote.
+    Document { file: Option<Arc<str>>, tree: &'a Node },
     /// KEDA's metadata: paths of the manifest that it was turned into, and the keys that they came from. The first
     /// that is a prefix counts.
     Metadata(&'a [(&'a str, String)]),
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn of_file(file: Arc<str>, tree: &'a Node) -> Self {
-        Report::new(Origin::File { file, tree })
+    pub(crate) fn of_document(file: Option<Arc<str>>, tree: &'a Node) -> Self {
+        Report::new(Origin::Document { file, tree })
     }
 
     pub(crate) fn of_metadata(renamed: &'a [(&'a str, String)]) -> Self {
@@ -142,10 +142,11 @@ impl<'a> Report<'a> {
 
     fn locate(&self, path: &str, message: String, cure: String) -> Problem {
         match &self.origin {
-            Origin::File { file, tree } => {
+            Origin::Document { file: Some(file), tree } => {
                 let (line, column) = tree.place_of(path);
                 Problem::new(path, message, cure).at(Place { file: Arc::clone(file), line, column })
             }
+            Origin::Document { file: None, .. } => Problem::new(path, message, cure),
             Origin::Metadata(renamed) => {
                 let key = renamed.iter().find(|(from, _)| path.starts_with(from)).map(|(_, key)| key.clone());
                 Problem::new(key.unwrap_or_else(|| path.to_owned()), message, cure)

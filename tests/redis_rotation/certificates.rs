@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 use tidegate::model::FailureKind;
-use tidegate::spec::{ClientCertificate, RedisServer, RedisTls};
+use tidegate::spec::{ClientCertificate, PemRef, RedisServer, RedisTls};
 
 use crate::rig::{Authority, Mount, Rig, Signed, client, rotations, until};
 use crate::support::polling::redis_server;
@@ -66,9 +66,9 @@ fn files<'a>(authority: &'a str, own: &'a Signed) -> [(&'static str, &'a str); 3
 }
 
 fn of(mount: &Mount) -> RedisTls {
-    let [ca, cert_file, key_file] = FILES.map(|name| mount.path(name));
-    let client = Some(ClientCertificate { cert_file, key_file });
-    RedisTls { ca_file: Some(ca), client, ..RedisTls::default() }
+    let [ca, certificate, key] = FILES.map(|name| PemRef::File(mount.path(name)));
+    let client = Some(ClientCertificate { certificate, key });
+    RedisTls { authorities: Some(ca), client, ..RedisTls::default() }
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_server_that_wants_certificates_is_shown_the_right_one_or_says_so() {
     let redis = Encrypted::start(&authority.pem, &authority.sign("localhost"), &["tls-auth-clients yes"]);
     let good = mount(&authority.pem, &authority.sign("tidegate"));
     Rig::start(redis.reached_with(of(&good)));
-    Rig::start(redis.reached_with(RedisTls { ca_file: None, insecure_skip_verify: true, ..of(&good) }));
+    Rig::start(redis.reached_with(RedisTls { authorities: None, insecure_skip_verify: true, ..of(&good) }));
 
     let refused = |tls: RedisTls, words: &[&str]| {
         let rig = Rig::start_blind(redis.reached_with(tls));
@@ -99,7 +99,7 @@ fn a_server_that_wants_certificates_is_shown_the_right_one_or_says_so() {
     let cut = Signed { certificate: "-----BEGIN CERTIFICATE-----\nMIIB".to_owned(), key: authority.sign("a").key };
     refused(of(&mount(&authority.pem, &cut)), &["tls.certFile", "holds no certificates"]);
     refused(
-        RedisTls { ca_file: Some(PathBuf::from("/nowhere/ca.crt")), ..of(&good) },
+        RedisTls { authorities: Some(PathBuf::from("/nowhere/ca.crt").into()), ..of(&good) },
         &["tls.caFile", "cannot be read"],
     );
 }

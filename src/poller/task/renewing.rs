@@ -31,6 +31,21 @@ impl<B: Backend> Task<B> {
         self.renewal.rest(self.clock.now());
     }
 
+    /// Some Secret has changed; perhaps one of this connection's.
+    pub(super) fn secrets_changed(&mut self) {
+        match &self.state {
+            State::Up(_) => self.renewal.hasten(),
+            // What kept us out may have been just that. Whoever is down for another reason is left alone as long as ever.
+            State::Down(_) => {
+                let kind = self.failure.as_ref().map(|failure| failure.kind);
+                if matches!(kind, Some(FailureKind::Configuration | FailureKind::Authentication)) {
+                    self.state = State::Connecting(Box::pin(self.backend.connect()));
+                }
+            }
+            State::Connecting(_) => {}
+        }
+    }
+
     fn refused(&mut self, material: Material, failure: &ReadFailure) {
         if self.renewal.failed(material, &failure.message, self.clock.now()) == Failed::New {
             warn!(

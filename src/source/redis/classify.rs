@@ -111,7 +111,9 @@ fn tls_failure(address: &str, error: &rustls::Error) -> ReadFailure {
                 format!("{address}: the server's certificate has expired ({detail}); renew it there")
             }
             Error::InvalidCertificate(_) => {
-                format!("{address}: the server's certificate is not trusted ({detail}); check `tls.caFile`")
+                format!(
+                    "{address}: the server's certificate is not trusted ({detail}); check `tls.caFile` or `tls.caFrom`"
+                )
             }
             Error::AlertReceived(
                 Alert::CertificateRequired

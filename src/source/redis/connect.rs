@@ -21,6 +21,7 @@ use super::material::{Credentials, Reader};
 use super::{classify, tls};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::Material;
+use crate::source::secrets::Secrets;
 use crate::spec::{RedisServer, RedisTls, Secret};
 
 /// How the connection shows in `CLIENT LIST`, so that an operator can tell who asks.
@@ -55,11 +56,11 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(server: RedisServer) -> Self {
+    pub(super) fn new(server: RedisServer, secrets: Secrets) -> Self {
         // One that cannot be built is tried again at every connect, so that the reason is reported where connecting is.
         let pool = if server.tls.is_none() { pool(&server).ok() } else { None };
         let server = Arc::new(server);
-        Connector { reader: Reader::new(Arc::clone(&server)), server, pool }
+        Connector { reader: Reader::new(Arc::clone(&server), secrets), server, pool }
     }
 
     pub(super) fn server(&self) -> &RedisServer {

@@ -1,4 +1,5 @@
-//! What it takes to log in: user, password, authorities and certificate, as their files and variables have them now.
+//! What it takes to log in: user, password, authorities and certificate, as their files, variables and Secrets have them
+//! now.
 //!
 //! Everything is read at every connect, so that a rotated secret needs no restart, and all files in one go, so that
 //! what a rotation writes together is mostly read together. (Where it is not, the connect fails, and the next look
@@ -6,7 +7,7 @@
 //! at a time for each connection, so that a hanging mount costs one thread and not one for every attempt. The thread is
 //! none of the runtime's, which could not end before it.
 //!
-//! Nothing of a file's contents is in a message, in a log or in a `Debug`: the types here that hold some have none.
+//! Nothing of what is read is in a message, in a log or in a `Debug`: the types here that hold some have none.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -14,17 +15,22 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::Material;
-use crate::spec::{RedisServer, Secret, SecretRef, UserRef};
+use crate::source::secrets::{Absent, Secrets};
+use crate::spec::{PemRef, RedisServer, Secret, SecretKey, SecretRef, UserRef};
 
 /// The longest file that is read. Bundles of all public authorities are some 200 KiB; whoever names a device or a log
 /// by mistake is told so, and does not fill the memory.
 const LONGEST_FILE: u64 = 1024 * 1024;
 
-/// What a file is for.
+/// How much of `connectTimeout` is left to the API server's first answer about a Secret: three quarters, so that the
+/// sentence is about the Secret and not about the timeout.
+const PATIENCE: f64 = 0.75;
+
+/// What something is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Username,
@@ -35,13 +41,44 @@ enum Part {
 }
 
 impl Part {
-    fn what(self) -> &'static str {
+    /// What it is, or the field that says where.
+    fn what(self, place: &Place) -> &'static str {
+        match (self, place) {
+            (Part::Username, Place::Secret(_)) => "the user's name",
+            (Part::Password, Place::Secret(_)) => "the password",
+            (Part::Authorities, Place::Secret(_)) => "tls.caFrom",
+            (Part::Certificate, Place::Secret(_)) => "tls.certFrom",
+            (Part::Key, Place::Secret(_)) => "tls.keyFrom",
+            (Part::Username, Place::File(_)) => "the file that holds the user's name",
+            (Part::Password, Place::File(_)) => "the file that holds the password",
+            (Part::Authorities, Place::File(_)) => "tls.caFile",
+            (Part::Certificate, Place::File(_)) => "tls.certFile",
+            (Part::Key, Place::File(_)) => "tls.keyFile",
+        }
+    }
+}
+
+/// Where something is that may change under a link.
+#[derive(Clone)]
+enum Place {
+    File(PathBuf),
+    Secret(SecretKey),
+}
+
+impl From<&PemRef> for Place {
+    fn from(reference: &PemRef) -> Self {
+        match reference {
+            PemRef::File(path) => Place::File(path.clone()),
+            PemRef::Kubernetes(key) => Place::Secret(key.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Part::Username => "the file that holds the user's name",
-            Part::Password => "the file that holds the password",
-            Part::Authorities => "tls.caFile",
-            Part::Certificate => "tls.certFile",
-            Part::Key => "tls.keyFile",
+            Place::File(path) => write!(f, "{}", path.display()),
+            Place::Secret(key) => write!(f, "{key}"),
         }
     }
 }
@@ -52,13 +89,14 @@ pub(super) struct Credentials {
     pub(super) password: Option<Secret>,
     pub(super) authorities: Option<Pem>,
     pub(super) client: Option<(Pem, Pem)>,
-    /// What they were read from; `None` if from no file.
+    /// What they were read from; `None` if from nothing that may change.
     pub(super) material: Option<Material>,
 }
 
-/// A PEM file: where it is, for messages, and what it holds.
+/// Something in PEM, or any other thing that was read: what and where it is, for messages, and what it holds.
 pub(super) struct Pem {
-    pub(super) path: PathBuf,
+    pub(super) what: &'static str,
+    pub(super) place: String,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -66,31 +104,43 @@ pub(super) struct Pem {
 #[derive(Clone)]
 pub(super) struct Reader {
     server: Arc<RedisServer>,
-    files: Arc<[(Part, PathBuf)]>,
+    secrets: Secrets,
+    places: Arc<[(Part, Place)]>,
     /// Whoever reads holds it, in the thread that may hang.
     turn: Arc<Mutex<()>>,
     hasher: RandomState,
 }
 
-type Contents = Vec<(Part, io::Result<Vec<u8>>)>;
+/// In the order of the places.
+type Contents = Vec<Result<Vec<u8>, Unread>>;
+
+/// Why something could not be read.
+enum Unread {
+    File(io::Error),
+    Secret(Absent),
+}
 
 impl Reader {
-    pub(super) fn new(server: Arc<RedisServer>) -> Self {
-        let mut files = Vec::new();
-        if let Some(UserRef::File(path)) = &server.username {
-            files.push((Part::Username, path.clone()));
+    pub(super) fn new(server: Arc<RedisServer>, secrets: Secrets) -> Self {
+        let mut places = Vec::new();
+        match &server.username {
+            Some(UserRef::File(path)) => places.push((Part::Username, Place::File(path.clone()))),
+            Some(UserRef::Kubernetes(key)) => places.push((Part::Username, Place::Secret(key.clone()))),
+            Some(UserRef::Inline(_) | UserRef::Env(_)) | None => {}
         }
-        if let Some(SecretRef::File(path)) = &server.password {
-            files.push((Part::Password, path.clone()));
+        match &server.password {
+            Some(SecretRef::File(path)) => places.push((Part::Password, Place::File(path.clone()))),
+            Some(SecretRef::Kubernetes(key)) => places.push((Part::Password, Place::Secret(key.clone()))),
+            Some(SecretRef::Inline(_) | SecretRef::Env(_)) | None => {}
         }
         if let Some(tls) = &server.tls {
-            files.extend(tls.ca_file.iter().map(|path| (Part::Authorities, path.clone())));
+            places.extend(tls.authorities.iter().map(|authorities| (Part::Authorities, authorities.into())));
             if let Some(client) = &tls.client {
-                files.push((Part::Certificate, client.cert_file.clone()));
-                files.push((Part::Key, client.key_file.clone()));
+                places.push((Part::Certificate, (&client.certificate).into()));
+                places.push((Part::Key, (&client.key).into()));
             }
         }
-        Reader { server, files: files.into(), turn: Arc::default(), hasher: RandomState::new() }
+        Reader { server, secrets, places: places.into(), turn: Arc::default(), hasher: RandomState::new() }
     }
 
     /// What [`Reader::read`] would be made from now.
@@ -99,22 +149,33 @@ impl Reader {
         self.material(&contents)
     }
 
+    /// Tells of changed Secrets; `None` where there are none to wait for.
+    pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
+        let needs_secrets = self.places.iter().any(|(_, place)| matches!(place, Place::Secret(_)));
+        if needs_secrets { self.secrets.changes() } else { None }
+    }
+
     /// # Errors
     /// Something is not where the Connection says, or is empty.
     pub(super) async fn read(&self) -> Result<Credentials, ReadFailure> {
         let contents = self.contents().await?;
         let material = self.material(&contents);
         let mut bytes = [None, None, None, None, None];
-        for ((part, contents), (_, path)) in contents.into_iter().zip(self.files.iter()) {
-            let contents = contents.map_err(|error| {
-                configuration(format!("{}, {}, cannot be read: {error}", part.what(), path.display()))
+        for (contents, (part, place)) in contents.into_iter().zip(self.places.iter()) {
+            let what = part.what(place);
+            let contents = contents.map_err(|unread| match (unread, place) {
+                (Unread::Secret(absent), Place::Secret(key)) => {
+                    configuration(format!("{what} cannot be read: {}", absent.of(key)))
+                }
+                (Unread::Secret(absent), Place::File(_)) => configuration(format!("{what}: {absent:?}")),
+                (Unread::File(error), _) => configuration(format!("{what}, {place}, cannot be read: {error}")),
             })?;
             // An empty file is one that is being written: an empty password would be sent, and asked about for long.
             if contents.trim_ascii().is_empty() {
-                return Err(configuration(format!("{}, {}, is empty", part.what(), path.display())));
+                return Err(configuration(format!("{what}, {place}, is empty")));
             }
-            if let Some(place) = bytes.get_mut(part as usize) {
-                *place = Some(Pem { path: path.clone(), bytes: contents });
+            if let Some(slot) = bytes.get_mut(*part as usize) {
+                *slot = Some(Pem { what, place: place.to_string(), bytes: contents });
             }
         }
         let [username, password, authorities, certificate, key] = bytes;
@@ -128,17 +189,40 @@ impl Reader {
     }
 
     async fn contents(&self) -> Result<Contents, ReadFailure> {
-        if self.files.is_empty() {
+        let mut files = self.files().await?.into_iter();
+        let patience = self.server.connect_timeout.mul_f64(PATIENCE);
+        let mut contents = Vec::with_capacity(self.places.len());
+        for (_, place) in self.places.iter() {
+            contents.push(match place {
+                Place::File(_) => {
+                    files.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map_err(Unread::File)
+                }
+                Place::Secret(key) => {
+                    let secret = self.secrets.get_soon(key, patience).await;
+                    secret.map(|secret| secret.reveal().as_bytes().to_vec()).map_err(Unread::Secret)
+                }
+            });
+        }
+        Ok(contents)
+    }
+
+    /// All files, in the order of their places.
+    async fn files(&self) -> Result<Vec<io::Result<Vec<u8>>>, ReadFailure> {
+        if !self.places.iter().any(|(_, place)| matches!(place, Place::File(_))) {
             return Ok(Vec::new());
         }
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let files = Arc::clone(&self.files);
+        let places = Arc::clone(&self.places);
         let (done, contents) = oneshot::channel();
         let reading = std::thread::Builder::new().name("credentials".to_owned()).spawn(move || {
-            let contents = files.iter().map(|(part, path)| (*part, read(path))).collect();
+            let files = places.iter().filter_map(|(_, place)| match place {
+                Place::File(path) => Some(read(path)),
+                Place::Secret(_) => None,
+            });
+            let files = files.collect();
             drop(turn);
             // Whoever asked may have lost patience.
-            let _ = done.send(contents);
+            let _ = done.send(files);
         });
         let failed =
             |reason: &dyn fmt::Display| configuration(format!("the Connection's files cannot be read: {reason}"));
@@ -146,15 +230,19 @@ impl Reader {
         contents.await.map_err(|error| failed(&error))
     }
 
-    /// That a file cannot be read is a state like any other: it differs from the one before and the one after.
+    /// That something cannot be read is a state like any other: it differs from the one before and the one after.
     fn material(&self, contents: &Contents) -> Option<Material> {
         if contents.is_empty() {
             return None;
         }
         let mut hasher = self.hasher.build_hasher();
-        for (part, contents) in contents {
+        for (contents, (part, _)) in contents.iter().zip(self.places.iter()) {
             part.hash(&mut hasher);
-            contents.as_ref().map_err(io::Error::kind).hash(&mut hasher);
+            match contents {
+                Ok(contents) => contents.hash(&mut hasher),
+                Err(Unread::File(error)) => (1_u8, error.kind()).hash(&mut hasher),
+                Err(Unread::Secret(absent)) => (2_u8, absent).hash(&mut hasher),
+            }
         }
         Some(Material::from_hash(hasher.finish()))
     }
@@ -164,7 +252,7 @@ impl Reader {
             None => Ok(None),
             Some(UserRef::Inline(name)) => Ok(Some(name.clone())),
             Some(UserRef::Env(name)) => variable(name, "the user's name").map(Some),
-            Some(UserRef::File(_)) => file.map(|file| text(file, "a user's name")).transpose(),
+            Some(UserRef::File(_) | UserRef::Kubernetes(_)) => file.map(|file| text(file, "a user's name")).transpose(),
         }
     }
 
@@ -173,11 +261,9 @@ impl Reader {
             None => Ok(None),
             Some(SecretRef::Inline(secret)) => Ok(Some(secret.clone())),
             Some(SecretRef::Env(name)) => variable(name, "the password").map(|text| Some(Secret::new(text))),
-            Some(SecretRef::File(_)) => file.map(|file| text(file, "a password").map(Secret::new)).transpose(),
-            Some(SecretRef::Kubernetes { namespace, name, key }) => Err(configuration(format!(
-                "the password is key {key:?} of the Secret {namespace}/{name}, which only the Kubernetes door can \
-                 read; without it, name an environment variable or a file"
-            ))),
+            Some(SecretRef::File(_) | SecretRef::Kubernetes(_)) => {
+                file.map(|file| text(file, "a password").map(Secret::new)).transpose()
+            }
         }
     }
 }
@@ -192,7 +278,7 @@ fn variable(name: &str, what: &str) -> Result<String, ReadFailure> {
 fn text(file: Pem, what: &str) -> Result<String, ReadFailure> {
     match String::from_utf8(file.bytes) {
         Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-        Err(_) => Err(configuration(format!("{} holds {what} that is not text", file.path.display()))),
+        Err(_) => Err(configuration(format!("{} holds {what} that is not text", file.place))),
     }
 }
 
@@ -214,6 +300,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::spec::SecretContent;
 
     fn server(username: Option<UserRef>, password: Option<SecretRef>) -> RedisServer {
         RedisServer {
@@ -227,12 +314,16 @@ mod tests {
         }
     }
 
+    fn key(key: &str) -> SecretKey {
+        SecretKey { namespace: "a".into(), name: "b".into(), key: key.into() }
+    }
+
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
     }
 
     fn password(reference: SecretRef) -> Result<String, ReadFailure> {
-        let reader = Reader::new(Arc::new(server(None, Some(reference))));
+        let reader = Reader::new(Arc::new(server(None, Some(reference))), Secrets::default());
         block_on(reader.read()).map(|read| read.password.unwrap().reveal().to_owned())
     }
 
@@ -244,8 +335,7 @@ mod tests {
 
         let missing = password(SecretRef::Env("TIDEGATE_NO_SUCH_VARIABLE".into())).unwrap_err();
         assert_eq!(missing.kind, FailureKind::Configuration);
-        let failure =
-            password(SecretRef::Kubernetes { namespace: "a".into(), name: "b".into(), key: "c".into() }).unwrap_err();
+        let failure = password(SecretRef::Kubernetes(key("c"))).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Configuration);
         assert!(failure.message.contains("environment variable or a file"), "{failure}");
 
@@ -264,7 +354,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (user, secret) = (folder.path().join("username"), folder.path().join("password"));
         let both = server(Some(UserRef::File(user.clone())), Some(SecretRef::File(secret.clone())));
-        let reader = Reader::new(Arc::new(both));
+        let reader = Reader::new(Arc::new(both), Secrets::default());
         let look = || block_on(reader.clone().look()).unwrap();
         let missing = look();
         assert_eq!(missing, look());
@@ -281,7 +371,41 @@ mod tests {
         assert_eq!(look(), first);
         assert_eq!(format!("{first:?}"), "[redacted]");
 
-        let none = Reader::new(Arc::new(server(Some("me".into()), Some(SecretRef::Inline(Secret::new("secret"))))));
+        let none = Reader::new(
+            Arc::new(server(Some("me".into()), Some(SecretRef::Inline(Secret::new("secret"))))),
+            Secrets::default(),
+        );
         assert_eq!(block_on(none.look()), None);
+    }
+
+    #[test]
+    fn a_secret_of_the_cluster_is_read_like_a_file() {
+        let both = server(Some(UserRef::Kubernetes(key("user"))), Some(SecretRef::Kubernetes(key("password"))));
+        let secrets = Secrets::of_cluster();
+        let reader = Reader::new(Arc::new(both), secrets.clone());
+        let look = || block_on(reader.clone().look()).unwrap();
+        let set = |user: &str, password: &str| {
+            let keys = [("user", user), ("password", password)];
+            let keys = keys.map(|(key, text)| (key.to_owned(), Some(Secret::new(text)))).into();
+            secrets.set("a", "b", Some(SecretContent::Keys(keys)));
+        };
+        secrets.set("a", "b", Some(SecretContent::Missing));
+        let missing = look();
+        let failure = block_on(reader.read()).map(|_| ()).unwrap_err();
+        assert!(failure.message.contains("the user's name cannot be read: there is no Secret a/b"), "{failure}");
+        set("me\n", "planted-secret");
+        let first = look();
+        assert_ne!(first, missing);
+        let read = block_on(reader.read()).unwrap();
+        assert_eq!(read.username.as_deref(), Some("me"));
+        assert_eq!(read.password.unwrap().reveal(), "planted-secret");
+        assert_eq!(read.material, Some(first));
+        set("planted-secret", "me\n");
+        assert_ne!(look(), first);
+        set("me\n", " ");
+        let empty = block_on(reader.read()).map(|_| ()).unwrap_err();
+        assert!(empty.message.contains("the password, key \"password\" of the Secret a/b, is empty"), "{empty}");
+        assert!(reader.changes().is_some());
+        assert!(Reader::new(Arc::new(server(None, None)), secrets).changes().is_none());
     }
 }

@@ -19,10 +19,12 @@ use std::future::Future;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
+use tokio::sync::watch;
 
 use self::connect::Connector;
 pub use self::connect::Link;
 use self::length::{Slot, Verdict};
+use super::secrets::Secrets;
 use super::{Answers, Backend, Material, Read, ReadId};
 use crate::model::ReadFailure;
 use crate::spec::RedisServer;
@@ -64,8 +66,8 @@ struct Surprise {
 
 impl RedisBackend {
     #[must_use]
-    pub fn new(server: RedisServer) -> Self {
-        RedisBackend { connector: Connector::new(server), slots: Vec::new(), free: Vec::new(), learnt: 0 }
+    pub fn new(server: RedisServer, secrets: Secrets) -> Self {
+        RedisBackend { connector: Connector::new(server, secrets), slots: Vec::new(), free: Vec::new(), learnt: 0 }
     }
 
     fn slot(&self, read: ReadId) -> Option<&Slot> {
@@ -203,6 +205,10 @@ impl Backend for RedisBackend {
 
     fn look(&self) -> impl Future<Output = Option<Material>> + Send + 'static {
         self.connector.reader().clone().look()
+    }
+
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        self.connector.reader().changes()
     }
 
     async fn fetch(&mut self, link: &mut Link, batch: &mut Batch, answers: &mut Answers) -> Result<(), ReadFailure> {

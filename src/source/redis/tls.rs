@@ -54,7 +54,9 @@ fn config(address: &str, tls: &RedisTls, credentials: &Credentials) -> Result<Cl
         config.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate { provider }))
     } else {
         let Some(authorities) = &credentials.authorities else {
-            return Err(configuration(format!("{address}: `tls` needs `caFile`, the authorities to trust")));
+            return Err(configuration(format!(
+                "{address}: `tls` needs `caFile` or `caFrom`, the authorities to trust"
+            )));
         };
         config.with_root_certificates(trusted(authorities)?)
     };
@@ -63,25 +65,31 @@ fn config(address: &str, tls: &RedisTls, credentials: &Credentials) -> Result<Cl
     };
     // The library's own words about a key that it cannot read may quote it.
     let private = PrivateKeyDer::from_pem_slice(&key.bytes)
-        .map_err(|_| configuration(format!("tls.keyFile, {}, holds no private key in PEM", key.path.display())))?;
-    config.with_client_auth_cert(certificates(certificate, "tls.certFile")?, private).map_err(|error| {
-        let (certificate, key) = (certificate.path.display(), key.path.display());
+        .map_err(|_| configuration(format!("{}, {}, holds no private key in PEM", key.what, key.place)))?;
+    config.with_client_auth_cert(certificates(certificate)?, private).map_err(|error| {
         configuration(match error {
             rustls::Error::InconsistentKeys(_) => {
-                format!("tls.keyFile, {key}, is not the key of the certificate in tls.certFile, {certificate}")
+                let (certified, certificate) = (certificate.what, &certificate.place);
+                format!("{}, {}, is not the key of the certificate in {certified}, {certificate}", key.what, key.place)
             }
-            _ => format!("the certificate of tls.certFile, {certificate}, or its key, {key}, cannot be used: {error}"),
+            _ => {
+                let (certified, certificate) = (certificate.what, &certificate.place);
+                format!(
+                    "the certificate of {certified}, {certificate}, or its key, {}, cannot be used: {error}",
+                    key.place
+                )
+            }
         })
     })
 }
 
 fn trusted(authorities: &Pem) -> Result<RootCertStore, ReadFailure> {
     let mut store = RootCertStore::empty();
-    for certificate in certificates(authorities, "tls.caFile")? {
+    for certificate in certificates(authorities)? {
         store.add(certificate).map_err(|error| {
             configuration(format!(
-                "tls.caFile, {}, holds a certificate that cannot be used: {error}",
-                authorities.path.display()
+                "{}, {}, holds a certificate that cannot be used: {error}",
+                authorities.what, authorities.place
             ))
         })?;
     }
@@ -89,11 +97,11 @@ fn trusted(authorities: &Pem) -> Result<RootCertStore, ReadFailure> {
 }
 
 /// At least one.
-fn certificates(file: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>, ReadFailure> {
+fn certificates(file: &Pem) -> Result<Vec<CertificateDer<'static>>, ReadFailure> {
     match CertificateDer::pem_slice_iter(&file.bytes).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         // Somebody may have put a key into this file: its words are not repeated.
-        _ => Err(configuration(format!("{what}, {}, holds no certificates in PEM", file.path.display()))),
+        _ => Err(configuration(format!("{}, {}, holds no certificates in PEM", file.what, file.place))),
     }
 }
 

@@ -104,9 +104,10 @@ fn within(namespace: &str) -> String {
 
 fn place(object: &Object<'_>, path: &str) -> Place {
     let (line, column) = object.document.place_of(path);
-    Place { file: Arc::clone(object.file), line, column }
+    Place { file: object.file.cloned().unwrap_or_default(), line, column }
 }
 
 fn line_of(object: &Object<'_>, path: &str) -> String {
-    format!("{}:{}", object.file, object.document.place_of(path).0)
+    let place = place(object, path);
+    format!("{}:{}", place.file, place.line)
 }

@@ -1,30 +1,34 @@
 //! A document as an object of ours: what stands around its `spec`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use crate::spec::manifest::{API_VERSION, GROUP};
+use crate::model::AutoscalerId;
+use crate::spec::grants::{Grant, Grants};
+use crate::spec::manifest::{API_VERSION, ClusterConnectionBody, ConnectionBody, GROUP, QueueAutoscalerBody};
 use crate::spec::report::{Report, closest, join};
 use crate::spec::tree::{Node, ScalarKind, Value};
-use crate::spec::{schema, validate};
+use crate::spec::{AutoscalerSpec, ConnectionSpec, Origin, Server, schema, validate};
 
 /// Where an object without a namespace lives, as with kubectl.
 const DEFAULT_NAMESPACE: &str = "default";
 
+/// The kinds that are ours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) enum Kind {
+pub enum Kind {
     QueueAutoscaler,
     Connection,
     ClusterConnection,
 }
 
 impl Kind {
-    const ALL: [Kind; 3] = [Kind::QueueAutoscaler, Kind::Connection, Kind::ClusterConnection];
+    pub const ALL: [Kind; 3] = [Kind::QueueAutoscaler, Kind::Connection, Kind::ClusterConnection];
 
-    pub(super) fn as_str(self) -> &'static str {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Kind::QueueAutoscaler => "QueueAutoscaler",
             Kind::Connection => "Connection",
@@ -34,19 +38,20 @@ impl Kind {
 }
 
 /// A document of one of our kinds, with what stands around its `spec`.
-pub(super) struct Object<'d> {
-    pub(super) file: &'d Arc<str>,
-    pub(super) document: &'d Node,
-    pub(super) kind: Kind,
+pub(in crate::spec) struct Object<'d> {
+    /// `None`: a custom resource.
+    pub(in crate::spec) file: Option<&'d Arc<str>>,
+    pub(in crate::spec) document: &'d Node,
+    pub(in crate::spec) kind: Kind,
     /// Empty for a ClusterConnection.
-    pub(super) namespace: &'d str,
-    pub(super) name: &'d str,
+    pub(in crate::spec) namespace: &'d str,
+    pub(in crate::spec) name: &'d str,
 }
 
 impl<'d> Object<'d> {
     /// `None`: not ours, or not to be recognised; either has been said.
-    pub(super) fn of(file: &'d Arc<str>, document: &'d Node) -> (Option<Self>, Report<'d>) {
-        let mut report = Report::of_file(Arc::clone(file), document);
+    pub(in crate::spec) fn of(file: Option<&'d Arc<str>>, document: &'d Node) -> (Option<Self>, Report<'d>) {
+        let mut report = Report::of_document(file.cloned(), document);
         let kind = kind(document, &mut report);
         let object = kind.map(|kind| {
             known_only(document, "", &["apiVersion", "kind", "metadata", "spec", "status"], &mut report);
@@ -56,12 +61,17 @@ impl<'d> Object<'d> {
         (object, report)
     }
 
-    pub(super) fn report(&self) -> Report<'d> {
-        Report::of_file(Arc::clone(self.file), self.document)
+    pub(in crate::spec) fn report(&self) -> Report<'d> {
+        Report::of_document(self.file.cloned(), self.document)
+    }
+
+    /// `None`: the cluster's.
+    pub(in crate::spec) fn scope(&self) -> Option<&'d str> {
+        (self.kind != Kind::ClusterConnection).then_some(self.namespace)
     }
 
     /// The body as far as it fits its schema; everything else is reported.
-    pub(super) fn body<T: DeserializeOwned + Default>(&self, schema: &Json, report: &mut Report<'_>) -> T {
+    pub(in crate::spec) fn body<T: DeserializeOwned + Default>(&self, schema: &Json, report: &mut Report<'_>) -> T {
         let Some(spec) = self.document.get("spec") else {
             report.explain(
                 "spec",
@@ -77,6 +87,65 @@ impl<'d> Object<'d> {
             T::default()
         })
     }
+}
+
+// === what the objects mean ===
+
+static AUTOSCALER: LazyLock<Json> = LazyLock::new(schema::of::<QueueAutoscalerBody>);
+static CONNECTION: LazyLock<Json> = LazyLock::new(schema::of::<ConnectionBody>);
+static CLUSTER_CONNECTION: LazyLock<Json> = LazyLock::new(schema::of::<ClusterConnectionBody>);
+
+/// Reads a Connection or a ClusterConnection; `grants` has the fence. The result counts only if `report` has no problem.
+pub(in crate::spec) fn connection(
+    object: &Object<'_>,
+    origin: Origin,
+    grants: &Grants,
+    report: &mut Report<'_>,
+) -> Option<Grant> {
+    let (namespace, name) = (object.namespace, object.name);
+    let grant = if object.kind == Kind::ClusterConnection {
+        let body: ClusterConnectionBody = object.body(&CLUSTER_CONNECTION, report);
+        let (allowed, connection) = validate::cluster_connection(name, origin, &body, report)?;
+        Grant { connection: Arc::new(connection), allowed }
+    } else {
+        let body: ConnectionBody = object.body(&CONNECTION, report);
+        let connection = validate::connection(namespace, name, origin, &body, report)?;
+        Grant { connection: Arc::new(connection), allowed: Vec::new() }
+    };
+    report_beyond_fence(&grant.connection, object, grants, report);
+    Some(grant)
+}
+
+fn report_beyond_fence(connection: &ConnectionSpec, object: &Object<'_>, grants: &Grants, report: &mut Report<'_>) {
+    let Server::Redis(redis) = &connection.server else { return };
+    // What is no address at all has been said.
+    if !report.problems.is_empty() || grants.permits(&redis.address) {
+        return;
+    }
+    let written = |field: &str| {
+        let spec = object.document.get("spec").and_then(|entry| entry.node.get("redis"));
+        spec.is_some_and(|redis| redis.node.get(field).is_some())
+    };
+    let path = if written("host") { "spec.redis.host" } else { "spec.redis.address" };
+    report.problem(
+        path,
+        format!("no connection may lead to {}: it is not in --only-addresses", redis.address),
+        format!("add {} to --only-addresses, or take the Connection out", redis.address),
+    );
+}
+
+/// Reads a QueueAutoscaler. May be a stand-in: it counts only if `report` has no problem.
+pub(in crate::spec) fn autoscaler(
+    object: &Object<'_>,
+    origin: Origin,
+    grants: &Grants,
+    report: &mut Report<'_>,
+) -> AutoscalerSpec {
+    let annotations = annotations(object.document, report);
+    let body: QueueAutoscalerBody = object.body(&AUTOSCALER, report);
+    let id = AutoscalerId::new(object.namespace, object.name);
+    let head = validate::Head { id, origin, annotations, connection: None };
+    validate::autoscaler(head, &body, grants, report)
 }
 
 fn kind(document: &Node, report: &mut Report<'_>) -> Option<Kind> {
@@ -192,7 +261,7 @@ fn known_only(document: &Node, path: &str, known: &[&str], report: &mut Report<'
 }
 
 /// What the annotations of ours say.
-pub(super) fn annotations(document: &Node, report: &mut Report<'_>) -> validate::Annotations {
+fn annotations(document: &Node, report: &mut Report<'_>) -> validate::Annotations {
     const PATH: &str = "metadata.annotations";
     let written = document.get("metadata").and_then(|metadata| metadata.node.get("annotations"));
     let mut texts = Vec::new();
@@ -216,7 +285,7 @@ pub(super) fn annotations(document: &Node, report: &mut Report<'_>) -> validate:
 }
 
 /// A JSON array of objects and Kubernetes' own `List` count as what they contain.
-pub(super) fn unpack(document: Node, documents: &mut Vec<Node>) {
+pub(in crate::spec) fn unpack(document: Node, documents: &mut Vec<Node>) {
     let is_list = document.get("kind").and_then(|entry| entry.node.text()) == Some("List");
     match document.value {
         Value::List(items) => items.into_iter().for_each(|item| unpack(item, documents)),

@@ -7,6 +7,7 @@
 mod behavior;
 mod connection;
 mod meta;
+mod secrets;
 mod trigger;
 mod values;
 
