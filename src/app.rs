@@ -5,6 +5,7 @@
 //! threads costs twice the CPU a request, and serving would jitter the rounds.) Sockets are bound before anything is
 //! spawned, so that a taken port is an error at the start; a background task that ends takes the process with it.
 
+mod cluster;
 mod rehearsal;
 mod reload;
 
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cluster::{Checkpoints, ClusterSettings, Election};
 use self::rehearsal::Workloads;
 pub use self::rehearsal::{ByKeda, KedaSettings, Rehearsal};
 use self::reload::{Reload, Start};
@@ -70,6 +72,9 @@ pub struct Config {
     /// The files behind it, if they are to be followed as they change.
     pub watched: Option<Watched>,
     pub rehearsal: Option<Rehearsal>,
+    /// The cluster to control, if any.
+    pub cluster: Option<ClusterSettings>,
+    pub checkpoints: Checkpoints,
     /// What `memory` sources read.
     pub queues: MemoryQueues,
     pub metrics_detail: Detail,
@@ -95,6 +100,8 @@ pub struct Bound {
     loaded: Loaded,
     watched: Option<Watched>,
     rehearsal: Option<(Rehearsal, Arc<MemoryTarget>)>,
+    cluster: Option<ClusterSettings>,
+    checkpoints: Checkpoints,
     board: Arc<Board>,
     queues: MemoryQueues,
     limits: Limits,
@@ -118,6 +125,8 @@ impl Bound {
             loaded,
             watched,
             rehearsal,
+            cluster,
+            checkpoints,
             queues,
             metrics_detail,
             logs,
@@ -152,6 +161,8 @@ impl Bound {
             loaded,
             watched,
             rehearsal,
+            cluster,
+            checkpoints,
             board,
             queues,
             limits,

@@ -16,7 +16,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{self, LogArgs, LogFormat};
-use crate::app::{Bound, ByKeda, Config, Rehearsal, TlsFiles};
+use crate::app::{Bound, ByKeda, Checkpoints, Config, Rehearsal, TlsFiles};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::model::{AutoscalerId, Decision, Replicas, Tick};
@@ -81,6 +81,8 @@ async fn show(args: &DemoArgs, logs: LogFilter) -> anyhow::Result<()> {
         tls: TlsFiles::default(),
         loaded,
         watched: None,
+        cluster: None,
+        checkpoints: Checkpoints::Nowhere,
         rehearsal: Some(Rehearsal {
             by_keda: ByKeda::Only(ids.iter().filter(|id| &*id.name == KEDA).cloned().collect()),
             replicas: None,

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error; only `main` prints an error that ended a command.
 
 pub mod check;
+pub mod cluster;
 pub mod demo;
 pub mod metrics;
 pub mod run;

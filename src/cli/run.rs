@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::{ClusterArgs, MemoryArgs};
 use super::tenants::TenantArgs;
 use super::tls::TlsArgs;
 use crate::app::{Bound, ByKeda, Config, KedaSettings, Rehearsal};
@@ -53,6 +54,15 @@ pub struct RunArgs {
     pub metrics_detail: Detail,
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// Who scales the workloads. none: KEDA does, in your cluster. kubernetes: this process does, in your cluster, for
+    /// custom resources and manifests. memory: this process does, to workloads that exist only in it (a rehearsal).
+    /// keda-box: KEDA and an HPA in a box do, which ask this process over gRPC at the real ones' pace (a rehearsal).
+    #[arg(long, value_enum, value_name = "WHO", env = "TIDEGATE_TARGET", default_value_t = TargetKind::None)]
+    pub target: TargetKind,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub tenants: TenantArgs,
     #[command(flatten)]
@@ -82,10 +92,6 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Rehearsal, without a cluster")]
 pub struct RehearsalArgs {
-    /// Who scales the workloads. none: KEDA does, in your cluster. memory: this process does, to workloads that exist
-    /// only in it. keda-box: KEDA and an HPA in a box do, which ask this process over gRPC at the real ones' pace.
-    #[arg(long, value_enum, value_name = "WHO", env = "TIDEGATE_TARGET", default_value_t = TargetKind::None)]
-    pub target: TargetKind,
     /// Replicas that stand there at the beginning; idleReplicaCount or minReplicas if left out.
     #[arg(long, value_name = "N", env = "TIDEGATE_REHEARSAL_REPLICAS")]
     pub rehearsal_replicas: Option<Replicas>,
@@ -112,6 +118,7 @@ pub struct RehearsalArgs {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum TargetKind {
     None,
+    Kubernetes,
     Memory,
     KedaBox,
 }
@@ -130,19 +137,21 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// # Errors
 /// Manifests that cannot be used, an address that is taken, or a part that failed.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, tls, tenants, log, rehearsal } =
-        args;
+    let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, tls, .. } = args;
+    let RunArgs { target, cluster, memory, tenants, log, rehearsal, .. } = args;
     let logs = start_logging(&log)?;
     let tls = tls.files()?;
-    if matches!(rehearsal.target, TargetKind::KedaBox) && tls.grpc.is_some() {
+    if target == TargetKind::KedaBox && tls.grpc.is_some() {
         bail!("KEDA in a box asks over plain gRPC: leave out --grpc-tls-cert, or choose another --target");
     }
-    if files.is_empty() && allow_addresses.is_empty() {
+    let in_cluster = target == TargetKind::Kubernetes;
+    if files.is_empty() && allow_addresses.is_empty() && !in_cluster {
         tracing::warn!("neither -f nor --allow-address: no server may be asked, and every KEDA call will be refused");
     }
     let limits = tenants.limits();
     let (loaded, watched) = read(&files, Terms { allow_addresses, only_addresses: tenants.only_addresses, limits })?;
-    let rehearsal = rehearse(&rehearsal);
+    let rehearsal = rehearse(target, &rehearsal);
+    let cluster = in_cluster.then(|| cluster.settings()).transpose()?;
     let config = Config {
         grpc_address,
         http_address,
@@ -150,6 +159,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         loaded,
         watched: Some(watched),
         rehearsal,
+        cluster,
+        checkpoints: memory.checkpoints(in_cluster),
         queues: MemoryQueues::new(),
         metrics_detail,
         logs,
@@ -197,9 +208,9 @@ fn read(files: &[PathBuf], terms: Terms) -> anyhow::Result<(Loaded, Watched)> {
     Ok((loaded, Watched { paths: files.to_vec(), set, load }))
 }
 
-fn rehearse(args: &RehearsalArgs) -> Option<Rehearsal> {
-    let by_keda = match args.target {
-        TargetKind::None => return None,
+fn rehearse(target: TargetKind, args: &RehearsalArgs) -> Option<Rehearsal> {
+    let by_keda = match target {
+        TargetKind::None | TargetKind::Kubernetes => return None,
         TargetKind::Memory => ByKeda::Nobody,
         TargetKind::KedaBox => ByKeda::Everybody,
     };

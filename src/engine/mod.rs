@@ -54,11 +54,13 @@ pub enum Event {
 /// Whether this engine's decisions are carried out by its own effects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// Effects scale the workload; a zero that they did not make is somebody's wish and respected.
+    /// Effects scale the workload; a zero that tidegate did not make is somebody's wish and respected.
     Controls,
-    /// Somebody else (KEDA and the HPA) carries decisions out, and makes zeros of its own.
+    /// Nobody carries decisions out, or somebody with ways of its own does (KEDA and the HPA), and makes zeros of its own.
     Advises,
     /// Another process, which decides as this one does, carries them out; this one may have to take over at any time.
+    /// It decides as if it controlled, and takes what it sees happen to the workload (unless it is known to be somebody
+    /// else's doing) for what its own decisions did.
     Follows,
 }
 

@@ -1,10 +1,12 @@
 //! One autoscaler's state, and its evaluation from the first stage to the last.
 
 mod restart;
+mod zero;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::zero::Zero;
 use super::activation::{Heard, Wakefulness};
 use super::behavior::{Governor, Verdict};
 use super::observe::{self, Chorus, Circumstances, Rule};
@@ -40,12 +42,9 @@ pub(super) struct Slot {
     current: Option<Replicas>,
     /// What the outside was asked for and has not answered yet.
     requested: Option<Replicas>,
-    /// Our own last scale was to zero, and it is still there: a zero that we made.
-    zero_is_ours: bool,
-    /// Zero was asked for and nothing else has been applied since: a zero seen now may be that one.
-    zero_asked: bool,
-    /// Somebody else set it to zero.
-    stopped: bool,
+    /// Nothing was asked for since this role began: what tidegate is seen to have done is a former leader's doing.
+    inherits: bool,
+    zero: Zero,
     /// A trigger was read with success since the last evaluation: what it makes us want is a recommendation.
     /// Evaluations for other reasons recommend nothing, so that the windows depend on the samples alone and not on
     /// when somebody looked.
@@ -54,6 +53,8 @@ pub(super) struct Slot {
     failed: bool,
     /// At the last evaluation some trigger had no value to go by.
     blind: bool,
+    /// Since the workload was first seen, some trigger had no value to go by: it may be active for all that is known.
+    unheard: bool,
     wakefulness: Wakefulness,
     governor: Governor,
     decision: Decision,
@@ -76,12 +77,12 @@ impl Slot {
             asking_since: now,
             current: None,
             requested: None,
-            zero_is_ours: false,
-            zero_asked: false,
-            stopped: false,
+            inherits: true,
+            zero: Zero::new(),
             sampled: false,
             failed: false,
             blind: true,
+            unheard: false,
             wakefulness: Wakefulness::new(now, spec.initial_cooldown),
             governor: Governor::new(&spec.behavior),
             decision: Decision {
@@ -124,9 +125,8 @@ impl Slot {
         self.fallback = spec.fallback;
         self.pause = spec.pause;
         self.force_activation = spec.force_activation;
-        self.role = role;
+        self.takes(role);
         self.asking_since = now;
-        self.stopped &= role == Role::Controls;
         // A trigger that asks the same question keeps its answer.
         let old = std::mem::take(&mut self.decision.triggers);
         let mut rules = Vec::with_capacity(spec.triggers.len());
@@ -191,50 +191,70 @@ impl Slot {
     }
 
     pub(super) fn takes(&mut self, role: Role) {
+        self.zero.takes(self.role, role, self.current, self.rests_at_zero());
+        if self.role != role {
+            // Whoever acts from now on asks by itself; whoever begins to act has asked for nothing yet.
+            self.requested = None;
+            self.inherits = true;
+        }
         self.role = role;
     }
 
-    pub(super) fn seen(&mut self, now: Tick, replicas: Replicas, _set_by: SetBy) {
-        let before = self.current.replace(replicas);
-        match before {
+    /// Zero is where it may be without anybody's having stopped it.
+    fn rests_at_zero(&self) -> bool {
+        self.bounds.idle.unwrap_or(self.bounds.min) == 0 || self.pause.at_replicas == Some(0)
+    }
+
+    pub(super) fn seen(&mut self, now: Tick, replicas: Replicas, set_by: SetBy) {
+        match self.current.replace(replicas) {
             None => {
-                // The first sight of a workload at zero: where zero is where it rests it simply sleeps, elsewhere zero
-                // is somebody's decision.
-                let rest = self.bounds.idle.unwrap_or(self.bounds.min);
-                let paused_there = self.pause.at_replicas == Some(0);
-                self.stopped |= replicas == 0 && rest > 0 && !self.zero_is_ours && !paused_there;
+                self.zero.found(replicas, set_by, self.rests_at_zero());
                 self.governor.hold_down(now, replicas);
                 // Until a moment ago another process may have seen it active.
-                self.wakefulness.hold_until = self.wakefulness.hold_until.max(now.after(self.cooldown));
+                self.stay_awake(now);
+                self.unheard = true;
             }
-            Some(before) if before != replicas => {
-                self.stopped = replicas == 0 && !self.zero_asked && !self.zero_is_ours;
-                self.zero_is_ours &= replicas == 0;
-                if self.role == Role::Advises {
+            Some(before) => {
+                self.zero.seen(before, replicas, set_by, self.role);
+                // What another process does on decisions like ours counts as ours: after a take-over the rate limits
+                // know of it. What this one does is told by `applied`.
+                let for_us = match self.role {
+                    Role::Controls => self.inherits && set_by == SetBy::Tidegate,
+                    Role::Follows => set_by != SetBy::Other,
+                    Role::Advises => true,
+                };
+                if for_us {
                     self.governor.record(now, before, replicas);
                 }
             }
-            Some(_) => {}
         }
-        self.stopped &= replicas == 0 && self.role == Role::Controls;
+        self.zero.stopped &= self.role != Role::Advises;
+    }
+
+    /// Nobody sleeps before a whole cooldown has passed.
+    fn stay_awake(&mut self, now: Tick) {
+        self.wakefulness.hold_until = self.wakefulness.hold_until.max(now.after(self.cooldown));
     }
 
     pub(super) fn applied(&mut self, now: Tick, from: Replicas, to: Replicas, succeeded: bool) {
+        // The late answer to what an earlier role (or an autoscaler of the same name) asked for: what became of it is
+        // seen on the workload, and recorded then.
+        if self.role != Role::Controls || self.requested.is_none() {
+            return;
+        }
         if self.requested == Some(to) {
             self.requested = None;
         }
         if !succeeded {
-            // A zero that comes now is not this one.
-            self.zero_asked &= to != 0;
+            self.zero.refused(to);
             return;
         }
         self.governor.record(now, from, to);
+        self.zero.done(to);
         // A wish that was taken back changes nothing, and news of a later count may have come before this.
         let newest = self.current.is_none_or(|current| current == from || current == to);
-        self.zero_asked &= to == 0;
         if from != to && newest {
-            self.zero_is_ours = to == 0;
-            self.stopped = false;
+            self.zero.stands(to, self.current == Some(to));
             self.current = Some(to);
         }
     }
@@ -244,8 +264,8 @@ impl Slot {
     /// One evaluation. Returns when the answer may change without another event.
     pub(super) fn evaluate(&mut self, now: Tick, key: Key, effects: &mut Vec<Effect>) -> Tick {
         let current = self.current.unwrap_or(self.decision.desired.min(self.bounds.max));
-        // A controller decides nothing before it has seen the workload.
-        let unseen = self.role == Role::Controls && self.current.is_none();
+        // Who acts, or may have to at any time, decides nothing before it has seen the workload.
+        let unseen = self.role != Role::Advises && self.current.is_none();
         if !unseen {
             self.governor.seed(now, current);
         }
@@ -261,7 +281,7 @@ impl Slot {
         let mut steps = Trail::new(current);
         steps.to(Stage::Observe, current, observed(&chorus));
 
-        let stopped = self.stopped && !self.force_activation;
+        let stopped = self.zero.stopped && !self.force_activation;
         let active = chorus.active || self.force_activation;
         let mut until = chorus.until;
         let desired = if unseen {
@@ -308,7 +328,10 @@ impl Slot {
 
     fn ask(&mut self, key: Key, from: Replicas, to: Replicas, effects: &mut Vec<Effect>) {
         self.requested = Some(to);
-        self.zero_asked |= to == 0 && from != 0;
+        self.inherits = false;
+        if to == 0 && from != 0 {
+            self.zero.asked();
+        }
         effects.push(Effect::Scale { key, from, to });
     }
 
@@ -330,6 +353,11 @@ impl Slot {
         let wants = if blind { wants.max(current) } else { wants };
         if std::mem::replace(&mut self.blind, blind) && !blind {
             self.governor.hold_down(now, current);
+        }
+        if self.unheard && !blind {
+            // Another process may have seen it active until this very sample.
+            self.unheard = false;
+            self.stay_awake(now);
         }
         let because = match chorus.wants {
             Some((highest, winner)) if highest == wants => {

@@ -170,7 +170,7 @@ fn refusal(error: &ScaleError) -> Response {
     let status = match error {
         ScaleError::Unknown(_) => StatusCode::NOT_FOUND,
         ScaleError::OutOfRange(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        ScaleError::Conflict { .. } | ScaleError::Failed(_) => StatusCode::CONFLICT,
+        _ => StatusCode::CONFLICT,
     };
     (status, Json(serde_json::json!({ "error": error.to_string() }))).into_response()
 }

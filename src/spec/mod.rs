@@ -368,13 +368,9 @@ pub enum Change {
     Removed(Key),
 }
 
-/// A change of what custom resources say, as one burst of the API server's events brings it. Whoever takes it takes it
-/// as a whole; no id is in both lists.
+/// Autoscalers of custom resources that are new or others now, and those that are gone.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct SpecsChange {
-    /// New, or replaced under the same id. All of [`Origin::Resource`].
     pub set: Vec<Arc<AutoscalerSpec>>,
-    /// No longer in force as a custom resource. Where the spec that stands under an id is of another origin (a file has
-    /// taken the name over), that one stays.
     pub gone: Vec<AutoscalerId>,
 }

@@ -215,6 +215,9 @@ metrics! {
     SCALES = "tidegate_scale_requests_total", Counter of Count by [SCALE_OUTCOME]:
         "Requests to change a workload's scale.",
         "Alert on outcomes other than ok and superseded: what was decided is not what stands.";
+    SCALES_WAITING = "tidegate_scale_requests_waiting", Gauge of Count:
+        "Workloads whose scaling waits for its turn, or waits out a pause after a failure.",
+        "Alert when it stays above zero: a rate limit, a slow API server, or requests that fail again and again.";
 
     // Kubernetes
     KUBE_REQUESTS = "tidegate_kubernetes_requests_total", Counter of Count by [KUBE_VERB, KUBE_RESOURCE, KUBE_CODE]:

@@ -8,9 +8,11 @@
     clippy::disallowed_methods,
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "a test may break, and reads the clock that it tests against"
 )]
 
+pub mod apiserver;
 pub mod polling;
 pub mod redis;
 pub mod tidegate;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::Slot;
+use super::zero::Zero;
+use crate::engine::Role;
 use crate::engine::behavior::Governor;
 use crate::engine::memory::Memory;
 use crate::model::Tick;
@@ -14,8 +16,8 @@ impl Slot {
             active: self.wakefulness.active,
             last_active: self.wakefulness.last_active.map(|last| now.since(last)),
             hold_for: self.wakefulness.hold_until.since(now),
-            zero_is_ours: self.zero_is_ours,
-            stopped: self.stopped,
+            zero_is_ours: self.zero.ours,
+            stopped: self.zero.stopped,
             blind: self.blind,
             current: self.current,
             values: self.decision.triggers.iter().map(|t| Some((now.since(t.taken?), t.value?))).collect(),
@@ -26,13 +28,14 @@ impl Slot {
         let then = memory.aged(elapsed);
         self.governor = Governor::new(&self.spec.behavior);
         self.governor.restore(now, &then.governor);
+        let before = then.current.filter(|_| !complete);
+        let zero = Zero::remembered(then.zero_is_ours, then.stopped, before);
+        self.zero.restore(zero, self.current, self.rests_at_zero());
+        self.zero.stopped &= self.role != Role::Advises;
         if complete {
             // What was seen here is newer.
             self.current = self.current.or(then.current);
         }
-        let at_zero = self.current.is_none_or(|current| current == 0);
-        self.zero_is_ours = then.zero_is_ours && at_zero;
-        self.stopped = then.stopped && at_zero;
         self.blind = then.blind || !complete;
         self.wakefulness.active = then.active;
         self.wakefulness.hold_until = now.after(then.hold_for);
@@ -47,7 +50,9 @@ impl Slot {
         } else {
             // It may have been active until a moment ago, and it may have scaled in ways that nobody wrote down. Old
             // values stay unknown: whatever was read since may have been more.
+            self.wakefulness.active = true;
             self.wakefulness.last_active = Some(now);
+            self.unheard = true;
             self.governor.forget_changes(now);
             if let Some(current) = self.current {
                 self.governor.hold_down(now, current);

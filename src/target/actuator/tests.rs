@@ -207,11 +207,112 @@ async fn when_requests_end_what_was_asked_gets_its_last_attempt() {
 #[test]
 fn pauses_grow_to_a_bound_and_differ_between_workloads() {
     let config = Config::default();
-    let of = |workload, failures| pause(&config, &request(workload, 0, 1), failures);
+    let of = |workload, failures| pause(&config, &request(workload, 0, 1), failures, false);
     assert!((75..=100).contains(&of(0, 1).as_millis()));
     assert!((150..=200).contains(&of(0, 2).as_millis()));
     for failures in [20, 33, u32::MAX] {
         assert!((7500..=10_000).contains(&of(0, failures).as_millis()));
     }
     assert_ne!(of(0, 5), of(1, 5));
+}
+
+fn rig_with(config: Config, delay: Duration, script: impl IntoIterator<Item = Result<(), ScaleError>>) -> Rig {
+    let script = Mutex::new(script.into_iter().collect());
+    let target = Arc::new(Scripted { script, delay, ..Scripted::default() });
+    let (requests, incoming) = mpsc::channel(20_000);
+    let (outgoing, reports) = mpsc::channel(20_000);
+    tokio::spawn(Actuator::new(Arc::clone(&target), config).run(incoming, outgoing));
+    Rig { target, requests, reports }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_most_urgent_goes_first_and_a_newer_decision_keeps_its_place() {
+    let config = Config { concurrency: 1, ..Config::default() };
+    let mut rig = rig_with(config, SLOW, []);
+    rig.requests.send(request(0, 5, 6)).await.unwrap();
+    tokio::time::sleep(SLOW / 2).await;
+    for (workload, from, to) in [(1, 9, 1), (2, 10, 20), (3, 10, 40), (4, 0, 1), (5, 0, 90), (6, 10, 40), (2, 10, 41)] {
+        rig.requests.send(request(workload, from, to)).await.unwrap();
+    }
+    let mut order = Vec::new();
+    for _ in 0..7 {
+        let Some(TargetReport::Applied { id, outcome: Ok(()), .. }) = rig.reports.recv().await else { panic!() };
+        order.push(id.name.to_string());
+    }
+    assert_eq!(order, ["w0", "w4", "w5", "w2", "w3", "w6", "w1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_together_keep_to_a_rate_and_nobody_is_forgotten() {
+    let config = Config { rate: Rate { per_second: 100.0, burst: 200 }, ..Config::default() };
+    let mut rig = rig_with(config, Duration::from_millis(10), []);
+    let began = tokio::time::Instant::now();
+    for workload in 0..10_000 {
+        rig.requests.send(request(workload, 0, 1)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!((245..=251).contains(&rig.target.calls().len()), "{}", rig.target.calls().len());
+    for _ in 0..10_000 {
+        rig.reports.recv().await.unwrap();
+    }
+    let took = began.elapsed().as_secs_f64();
+    assert!((97.5..=98.5).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_workload_keeps_to_its_own_rate_and_its_latest_decision_is_not_lost() {
+    let mut rig = rig_with(Config::default(), Duration::from_millis(1), []);
+    for to in 2..=2_001 {
+        rig.requests.send(request(0, to - 1, to)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let calls = rig.target.calls();
+    assert!((14..=16).contains(&calls.len()), "5, then 1 a second for 10 s: {}", calls.len());
+    assert_eq!(calls.last().unwrap().1, 2_001);
+    // Another is not held back by it.
+    rig.requests.send(request(1, 0, 1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(rig.target.calls().len(), calls.len() + 1);
+    let mut reports = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(1), rig.reports.recv()).await {
+        reports += 1;
+    }
+    assert_eq!(reports, calls.len() + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_asks_for_silence_gets_it_from_everybody() {
+    let throttled = ScaleError::Throttled { retry_after: Duration::from_secs(7) };
+    let mut rig = rig_with(Config::default(), Duration::ZERO, [Err(throttled)]);
+    let began = tokio::time::Instant::now();
+    rig.requests.send(request(0, 5, 6)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.requests.send(request(1, 0, 1)).await.unwrap();
+    rig.requests.send(request(0, 5, 9)).await.unwrap();
+    // Nothing of it is reported as a failure, and the most urgent goes first.
+    assert_eq!(rig.reports.recv().await, done(1, 0, 1));
+    assert_eq!(rig.reports.recv().await, done(0, 5, 9));
+    assert!((7.0..7.1).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
+    assert_eq!(rig.target.calls(), [(5, 6), (0, 1), (5, 9)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_seldom_repeated_and_another_decision_goes_at_once() {
+    for refusal in [ScaleError::Forbidden("no".into()), ScaleError::Invalid("no".into())] {
+        let mut rig = rig_with(Config::default(), Duration::ZERO, vec![Err(refusal); 40]);
+        let stubborn = async {
+            loop {
+                rig.requests.send(request(0, 1, 2)).await.unwrap();
+                rig.reports.recv().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(600), stubborn).await.unwrap_err();
+        let calls = rig.target.calls().len();
+        assert!((14..=20).contains(&calls), "1 s, doubling to 60 s: {calls}");
+        let began = tokio::time::Instant::now();
+        rig.requests.send(request(0, 1, 3)).await.unwrap();
+        rig.reports.recv().await.unwrap();
+        assert_eq!((began.elapsed(), rig.target.calls().last()), (Duration::ZERO, Some(&(1, 3))));
+    }
 }

@@ -54,7 +54,8 @@ pub(super) const REASON: Label = Label::closed("reason", || Reason::ALL.map(Reas
 /// A scale request ends well, is replaced, is refused for a reason of its own, or fails as a read does.
 pub(super) const SCALE_OUTCOME: Label = Label::closed("outcome", || {
     let own = ["ok", "superseded", "conflict", "unknown_workload", "out_of_range"];
-    own.into_iter().chain(failure_kinds()).collect()
+    let cluster = ["forbidden", "invalid", "throttled", "not_leading", "owned"];
+    own.into_iter().chain(cluster).chain(failure_kinds()).collect()
 });
 pub(super) const KUBE_VERB: Label =
     Label::closed("verb", || vec!["get", "watch", "create", "update", "patch", "delete", "other"]);

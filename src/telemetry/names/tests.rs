@@ -79,7 +79,16 @@ fn closed_sets_are_those_of_the_code() {
         assert_eq!(*reason as usize, position, "{reason:?}");
     }
     let id = crate::model::AutoscalerId::new("a", "b");
-    let own = [ScaleError::Conflict { expected: 1, found: 2 }, ScaleError::Unknown(id), ScaleError::OutOfRange(-1)];
+    let own = [
+        ScaleError::Conflict { expected: 1, found: 2 },
+        ScaleError::Unknown(id),
+        ScaleError::OutOfRange(-1),
+        ScaleError::Forbidden("".into()),
+        ScaleError::Invalid("".into()),
+        ScaleError::Throttled { retry_after: std::time::Duration::ZERO },
+        ScaleError::NotLeading,
+        ScaleError::Owned("".into()),
+    ];
     let failed = FailureKind::ALL.map(|kind| ScaleError::Failed(ReadFailure::new(kind, "")));
     let labels: Vec<_> =
         ["ok", "superseded"].into_iter().chain(own.iter().chain(&failed).map(ScaleError::label)).collect();
