@@ -8,8 +8,9 @@ mod labels;
 
 use self::labels::{
     ABANDONED, AUTOSCALER, CONNECTION, DOOR, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME, KUBE_CODE,
-    KUBE_RESOURCE, KUBE_VERB, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, REFUSED_CALL, REFUSED_CONNECTION,
-    REFUSED_REGISTRATION, RELOAD_OUTCOME, SCALE_OUTCOME, STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
+    KUBE_RESOURCE, KUBE_VERB, LEADERSHIP_CHANGE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, REFUSED_CALL,
+    REFUSED_CONNECTION, REFUSED_REGISTRATION, RELOAD_OUTCOME, SCALE_OUTCOME, STREAM_METHOD, TRIGGER, UNARY_METHOD,
+    VERSION,
 };
 pub use self::labels::{Label, Values};
 
@@ -226,6 +227,15 @@ metrics! {
     KUBE_REQUEST_DURATION = "tidegate_kubernetes_request_duration_seconds", Histogram of Seconds by [KUBE_VERB]:
         "From sending a request to the head of its answer; watches are left out.",
         "Its p99 is a lower bound of how late a scaling can be.";
+    LEADER = "tidegate_leader", Gauge of Count:
+        "1 while this process holds the Lease, and so scales and writes status.",
+        "The sum over all replicas is 1; alert when it is 0 for longer than --lease-duration.";
+    LEADERSHIP_CHANGES = "tidegate_leadership_changes_total", Counter of Count by [LEADERSHIP_CHANGE]:
+        "How often this process became the leader, lost the Lease, or gave it back at its end.",
+        "Any change=\"lost\" is a renewal that failed for --renew-deadline: look at the API server, and at CPU throttling.";
+    LEASE_RENEWAL_GAP = "tidegate_lease_renewal_gap_seconds", Histogram of Seconds:
+        "From sending one renewal of the Lease to the answer to the next.",
+        "About --retry-period; alert when its p99 comes near --renew-deadline, where the leadership ends.";
 
     // Manifests
     MANIFEST_RELOADS = "tidegate_manifest_reloads_total", Counter of Count by [RELOAD_OUTCOME]:

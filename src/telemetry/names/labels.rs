@@ -81,6 +81,7 @@ pub(super) const KUBE_RESOURCE: Label = Label::closed("resource", || {
 });
 pub(super) const KUBE_CODE: Label =
     Label::closed("code", || vec!["2xx", "401", "403", "404", "409", "410", "422", "429", "4xx", "5xx", "none"]);
+pub(super) const LEADERSHIP_CHANGE: Label = Label::closed("change", || vec!["acquired", "lost", "released"]);
 pub(super) const DOOR: Label = Label::closed("door", || vec!["grpc", "http"]);
 pub(super) const REFUSED_CONNECTION: Label = Label::closed("reason", || vec!["total", "peer"]);
 pub(super) const REFUSED_REGISTRATION: Label =
