@@ -8,10 +8,14 @@
 //! Every call goes through [`client::Kube`], which bounds it, counts it and hears when the server wants less.
 
 pub mod client;
+pub mod conditions;
 pub mod discovery;
+pub mod events;
 pub mod lease;
 pub mod owners;
 pub mod resources;
+pub mod restore;
 pub mod scale;
 pub mod standing;
+pub mod status;
 pub mod workloads;

@@ -7,10 +7,10 @@
 mod labels;
 
 use self::labels::{
-    ABANDONED, AUTOSCALER, CONNECTION, DOOR, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME, KUBE_CODE,
-    KUBE_RESOURCE, KUBE_VERB, LEADERSHIP_CHANGE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, REFUSED_CALL,
-    REFUSED_CONNECTION, REFUSED_REGISTRATION, RELOAD_OUTCOME, SCALE_OUTCOME, STREAM_METHOD, TRIGGER, UNARY_METHOD,
-    VERSION,
+    ABANDONED, AUTOSCALER, CONNECTION, DOOR, EVENT_OUTCOME, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME,
+    KUBE_CODE, KUBE_RESOURCE, KUBE_VERB, LEADERSHIP_CHANGE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, REFUSED_CALL,
+    REFUSED_CONNECTION, REFUSED_REGISTRATION, RELOAD_OUTCOME, RESTORE_OUTCOME, SCALE_OUTCOME, STATUS_OUTCOME,
+    STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
 };
 pub use self::labels::{Label, Values};
 
@@ -236,6 +236,18 @@ metrics! {
     LEASE_RENEWAL_GAP = "tidegate_lease_renewal_gap_seconds", Histogram of Seconds:
         "From sending one renewal of the Lease to the answer to the next.",
         "About --retry-period; alert when its p99 comes near --renew-deadline, where the leadership ends.";
+    STATUS_WRITES = "tidegate_status_writes_total", Counter of Count by [STATUS_OUTCOME]:
+        "Writes to the status of custom resources, by what became of them.",
+        "Its rate is what telling costs the API server; a steady autoscaler adds nothing. Alert on forbidden and refused.";
+    STATUS_WAITING = "tidegate_status_writes_waiting", Gauge of Count:
+        "Statuses that could be written now and wait for the rate limit, at the last look.",
+        "While it stays high, kubectl shows what was true some seconds ago; scaling does not wait for it.";
+    EVENTS = "tidegate_kubernetes_events_total", Counter of Count by [EVENT_OUTCOME]:
+        "Kubernetes Events, by what became of them; left_out had no room, or was said minutes ago.",
+        "Much left_out is flapping: look for conditions that change often.";
+    RESTORES = "tidegate_restores_total", Counter of Count by [RESTORE_OUTCOME]:
+        "Deleted autoscalers whose workload was to be scaled back, by what became of it; errors are tried again.",
+        "Alert on error: such an object cannot go before its workload is scaled back, or its finalizer taken away.";
 
     // Manifests
     MANIFEST_RELOADS = "tidegate_manifest_reloads_total", Counter of Count by [RELOAD_OUTCOME]:

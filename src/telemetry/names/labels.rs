@@ -82,6 +82,12 @@ pub(super) const KUBE_RESOURCE: Label = Label::closed("resource", || {
 pub(super) const KUBE_CODE: Label =
     Label::closed("code", || vec!["2xx", "401", "403", "404", "409", "410", "422", "429", "4xx", "5xx", "none"]);
 pub(super) const LEADERSHIP_CHANGE: Label = Label::closed("change", || vec!["acquired", "lost", "released"]);
+/// `gone`: the object was deleted in between. `refused`: what was written does not fit the schema.
+pub(super) const STATUS_OUTCOME: Label =
+    Label::closed("outcome", || vec!["ok", "conflict", "gone", "forbidden", "throttled", "refused", "error"]);
+pub(super) const EVENT_OUTCOME: Label = Label::closed("outcome", || vec!["ok", "error", "left_out"]);
+/// `gone`: there is no workload any more. `left`: on purpose, as it is.
+pub(super) const RESTORE_OUTCOME: Label = Label::closed("outcome", || vec!["ok", "gone", "left", "error"]);
 pub(super) const DOOR: Label = Label::closed("door", || vec!["grpc", "http"]);
 pub(super) const REFUSED_CONNECTION: Label = Label::closed("reason", || vec!["total", "peer"]);
 pub(super) const REFUSED_REGISTRATION: Label =
