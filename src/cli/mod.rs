@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod crd;
 pub mod demo;
 pub mod metrics;
 pub mod run;
@@ -48,6 +49,11 @@ Examples:
   tidegate check -f manifests/ -o json               the same for scripts; exit code 1 if anything is wrong
   kustomize build overlays/prod | tidegate check -f -";
 
+const CRD_EXAMPLES: &str = "\
+Examples:
+  tidegate crd | kubectl apply --server-side -f -      install or update the definitions
+  tidegate crd QueueAutoscaler                         one of them";
+
 const METRICS_EXAMPLES: &str = "\
 Examples:
   tidegate metrics                                 the reference, as Markdown
@@ -64,6 +70,9 @@ pub enum Command {
     /// Read manifests: print every problem, or what was understood of them.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(check::CheckArgs),
+    /// Print what a cluster needs to know of tidegate: custom resource definitions, or permissions.
+    #[command(after_help = CRD_EXAMPLES)]
+    Crd(crd::CrdArgs),
     /// Every metric of /metrics: its labels and their values, what it says, and what for.
     #[command(after_help = METRICS_EXAMPLES)]
     Metrics(metrics::MetricsArgs),
@@ -79,6 +88,7 @@ impl Cli {
             Command::Run(args) => run::run(*args),
             Command::Demo(args) => demo::run(&args),
             Command::Check(args) => Ok(check::run(args)),
+            Command::Crd(args) => crd::run(&args),
             Command::Metrics(args) => metrics::run(&args),
         }
     }

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod conditions;
+pub mod crd;
 pub mod discovery;
 pub mod events;
 pub mod lease;

@@ -22,7 +22,7 @@ use crate::spec::{AutoscalerSpec, Bounds, ConnectionSpec, Fallback, FallbackBeha
 
 pub(crate) use connection::{cluster_connection, connection};
 pub(crate) use meta::{Annotations, annotations, check_name, check_namespace};
-pub(crate) use trigger::metric_name;
+pub(crate) use trigger::{MAX_TRIGGERS, metric_name};
 
 /// What a workload gets that says nothing else; KEDA's own default.
 const DEFAULT_MAX_REPLICAS: Replicas = 100;

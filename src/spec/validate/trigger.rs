@@ -11,7 +11,7 @@ use crate::spec::report::Report;
 use crate::spec::{ConnectionSpec, MilliValue, Policy, Server, Source, TriggerSpec};
 
 /// The position of a trigger travels in 16 bits.
-const MAX_TRIGGERS: usize = 1000;
+pub(crate) const MAX_TRIGGERS: usize = 1000;
 
 pub(super) fn triggers(written: &[Trigger], head: &Head, grants: &Grants, report: &mut Report<'_>) -> Vec<TriggerSpec> {
     if written.is_empty() {

@@ -1,0 +1,315 @@
+//! What a custom resource must be, beyond its types: defaults, bounds, and rules with their messages.
+//!
+//! Paths are those of a manifest, `[]` for the entries of a list. Everything here is also said by validation, in the
+//! same words: the server only says it sooner. What a rule cannot see (another object, an annotation, the namespace) is
+//! left to validation, which reports it in the status.
+
+use serde_json::{Value, json};
+
+use super::Kind;
+
+/// A default. It must be what validation would have filled in; what depends on another field has none here.
+#[derive(Clone, Copy)]
+pub(super) enum Default {
+    Number(i32),
+    Text(&'static str),
+    Flag(bool),
+}
+
+impl Default {
+    pub(super) fn json(self) -> Value {
+        match self {
+            Default::Number(number) => json!(number),
+            Default::Text(text) => json!(text),
+            Default::Flag(flag) => json!(flag),
+        }
+    }
+}
+
+pub(super) const DEFAULTS: [(&str, Default); 21] = [
+    ("spec.scaleTargetRef.kind", Default::Text("Deployment")),
+    ("spec.minReplicas", Default::Number(0)),
+    ("spec.maxReplicas", Default::Number(100)),
+    ("spec.dryRun", Default::Flag(false)),
+    ("spec.restoreToOriginalReplicaCount", Default::Flag(false)),
+    ("spec.pollingInterval", Default::Text("1s")),
+    ("spec.cooldownPeriod", Default::Text("300s")),
+    ("spec.initialCooldownPeriod", Default::Text("0s")),
+    ("spec.triggers[].activationThreshold", Default::Number(0)),
+    ("spec.behavior.scaleUp.stabilizationWindowSeconds", Default::Number(0)),
+    ("spec.behavior.scaleUp.selectPolicy", Default::Text("Max")),
+    ("spec.behavior.scaleUp.tolerance", Default::Number(0)),
+    ("spec.behavior.scaleDown.stabilizationWindowSeconds", Default::Number(300)),
+    ("spec.behavior.scaleDown.selectPolicy", Default::Text("Max")),
+    ("spec.behavior.scaleDown.tolerance", Default::Number(0)),
+    ("spec.fallback.after", Default::Text("30s")),
+    ("spec.fallback.behavior", Default::Text("hold")),
+    ("spec.redis.database", Default::Number(0)),
+    ("spec.redis.connectTimeout", Default::Text("1s")),
+    ("spec.redis.responseTimeout", Default::Text("1s")),
+    ("spec.redis.tls.insecureSkipVerify", Default::Flag(false)),
+];
+
+/// Fields without which a block means nothing. The server says so by itself.
+pub(super) const REQUIRED: [(&str, &[&str]); 8] = [
+    ("spec.scaleTargetRef", &["name"]),
+    ("spec.triggers[]", &["policy"]),
+    ("spec.triggers[].redisList", &["keys"]),
+    ("spec.triggers[].memory", &["queue"]),
+    ("spec.triggers[].policy.backlogPerReplica", &["target"]),
+    ("spec.triggers[].policy.fixed", &["replicas"]),
+    ("spec.behavior.scaleUp.policies[]", &["periodSeconds", "type", "value"]),
+    ("spec.behavior.scaleDown.policies[]", &["periodSeconds", "type", "value"]),
+];
+
+/// The same for whole bodies.
+pub(super) const REQUIRED_OF_KIND: [(Kind, &[&str]); 2] =
+    [(Kind::QueueAutoscaler, &["scaleTargetRef", "triggers"]), (Kind::ClusterConnection, &["allowedNamespaces"])];
+
+/// Most entries of a list.
+pub(super) const LISTS: [(&str, usize); 2] = [
+    ("spec.triggers", crate::spec::validate::MAX_TRIGGERS),
+    ("spec.triggers[].redisList.keys", crate::spec::limits::KEYS_PER_TRIGGER),
+];
+
+/// Limits of durations.
+pub(super) const DURATIONS: [(&str, &str, &str); 7] = [
+    ("spec.pollingInterval", "50ms", "10m"),
+    ("spec.cooldownPeriod", "0s", "8760h"),
+    ("spec.initialCooldownPeriod", "0s", "8760h"),
+    ("spec.maxSampleAge", "0s", "8760h"),
+    ("spec.fallback.after", "0s", "8760h"),
+    ("spec.redis.connectTimeout", "10ms", "1m"),
+    ("spec.redis.responseTimeout", "10ms", "1m"),
+];
+
+/// What a quantity may be.
+#[derive(Clone, Copy)]
+pub(super) enum Sign {
+    Any,
+    NotNegative,
+    Positive,
+}
+
+pub(super) const QUANTITIES: [(&str, Sign); 3] = [
+    ("spec.triggers[].policy.backlogPerReplica.target", Sign::Positive),
+    ("spec.behavior.scaleUp.tolerance", Sign::NotNegative),
+    ("spec.behavior.scaleDown.tolerance", Sign::NotNegative),
+];
+
+/// Kubernetes' own grammar of quantities.
+pub(super) const QUANTITY: &str = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+pub(super) const QUANTITY_NOT_NEGATIVE: &str =
+    "^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+/// With a digit that is not zero.
+pub(super) const QUANTITY_POSITIVE: &str =
+    "^[+]?([0-9]*[1-9][0-9]*([.][0-9]*)?|[0-9]*[.][0-9]*[1-9][0-9]*)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+
+/// A block of which exactly one must be written. No blocks: every field of the block.
+pub(super) struct One {
+    pub(super) at: &'static str,
+    pub(super) what: &'static str,
+    pub(super) blocks: &'static [&'static str],
+    pub(super) example: &'static str,
+}
+
+const SECRET: &str = "secretKeyRef: { name: redis, key: ca.crt }";
+
+pub(super) const EXACTLY_ONE: [One; 8] = [
+    One {
+        at: "spec",
+        what: "server block",
+        blocks: &["redis", "memory"],
+        example: "redis: { address: redis-service:6379 }",
+    },
+    One {
+        at: "spec.triggers[]",
+        what: "source block",
+        blocks: &["redisList", "memory"],
+        example: "redisList: { keys: [jobs] }",
+    },
+    One {
+        at: "spec.triggers[].policy",
+        what: "policy block",
+        blocks: &[],
+        example: "backlogPerReplica: { target: 10 }",
+    },
+    One {
+        at: "spec.redis.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.redis.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One { at: "spec.redis.tls.caFrom", what: "place", blocks: &[], example: SECRET },
+    One { at: "spec.redis.tls.certFrom", what: "place", blocks: &[], example: SECRET },
+    One { at: "spec.redis.tls.keyFrom", what: "place", blocks: &[], example: SECRET },
+];
+
+/// What only files may say: a custom resource is written by whoever may, and tidegate's files and variables are none
+/// of theirs. The fields stay in the schema, because what is not in it the server drops without a word.
+pub(super) struct Refused {
+    /// The end of the block's path.
+    pub(super) block: &'static str,
+    pub(super) field: &'static str,
+    pub(super) message: &'static str,
+}
+
+pub(super) const REFUSED: [Refused; 8] = [
+    Refused {
+        block: ".redis",
+        field: "password",
+        message: "only in manifest files: whoever may read this object would know it; write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
+    },
+    Refused {
+        block: ".usernameFrom",
+        field: "env",
+        message: "tidegate's environment is only for manifest files; write secretKeyRef: { name: redis, key: username }",
+    },
+    Refused {
+        block: ".usernameFrom",
+        field: "file",
+        message: "tidegate's files are only for manifest files; write secretKeyRef: { name: redis, key: username }",
+    },
+    Refused {
+        block: ".passwordFrom",
+        field: "env",
+        message: "tidegate's environment is only for manifest files; write secretKeyRef: { name: redis, key: password }",
+    },
+    Refused {
+        block: ".passwordFrom",
+        field: "file",
+        message: "tidegate's files are only for manifest files; write secretKeyRef: { name: redis, key: password }",
+    },
+    Refused {
+        block: ".tls",
+        field: "caFile",
+        message: "tidegate's files are only for manifest files; write caFrom: { secretKeyRef: { name: redis, key: ca.crt } }",
+    },
+    Refused {
+        block: ".tls",
+        field: "certFile",
+        message: "tidegate's files are only for manifest files; write certFrom: { secretKeyRef: { name: redis, key: tls.crt } }",
+    },
+    Refused {
+        block: ".tls",
+        field: "keyFile",
+        message: "tidegate's files are only for manifest files; write keyFrom: { secretKeyRef: { name: redis, key: tls.key } }",
+    },
+];
+
+/// A rule in CEL. Its message is fixed: the server's estimate of one that repeats a number has no bound.
+pub(super) struct Rule {
+    /// `None`: of every kind that has the path.
+    pub(super) kind: Option<Kind>,
+    pub(super) at: &'static str,
+    pub(super) rule: &'static str,
+    pub(super) message: &'static str,
+    /// Where the cure belongs, below `at`.
+    pub(super) field: Option<&'static str>,
+}
+
+const AUTOSCALER: Option<Kind> = Some(Kind::QueueAutoscaler);
+
+pub(super) const RULES: [Rule; 12] = [
+    Rule {
+        kind: AUTOSCALER,
+        at: "spec",
+        rule: "self.minReplicas <= self.maxReplicas",
+        message: "minReplicas is above maxReplicas, which is 100 when left out; raise maxReplicas",
+        field: Some(".minReplicas"),
+    },
+    Rule {
+        kind: AUTOSCALER,
+        at: "spec",
+        rule: "!has(self.idleReplicaCount) || self.idleReplicaCount < self.minReplicas",
+        message: "idleReplicaCount must be below minReplicas, which is 0 when left out; raise minReplicas, or take idleReplicaCount out",
+        field: Some(".idleReplicaCount"),
+    },
+    Rule {
+        kind: AUTOSCALER,
+        at: "spec",
+        rule: "!has(self.maxSampleAge) || !self.maxSampleAge.matches('DURATION') || !self.pollingInterval.matches('DURATION') || duration(self.maxSampleAge) >= duration(self.pollingInterval)",
+        message: "maxSampleAge is below pollingInterval: every reading would be stale before the next; write three pollingIntervals, or take maxSampleAge out",
+        field: Some(".maxSampleAge"),
+    },
+    Rule {
+        kind: AUTOSCALER,
+        at: "spec.scaleTargetRef",
+        rule: "has(self.apiVersion) || self.kind in ['Deployment', 'StatefulSet', 'ReplicaSet', 'ReplicationController']",
+        message: "missing: the kind is none whose apiVersion is known; write the apiVersion that the workload's own manifest has, e.g. argoproj.io/v1alpha1",
+        field: Some(".apiVersion"),
+    },
+    Rule {
+        kind: AUTOSCALER,
+        at: "spec.triggers[]",
+        rule: "has(self.connection) || has(self.memory)",
+        message: "missing: the server that holds the queue; name a Connection of this namespace, e.g. connection: redis-main",
+        field: Some(".connection"),
+    },
+    Rule {
+        kind: AUTOSCALER,
+        at: "spec.fallback",
+        rule: "has(self.replicas) || !(self.behavior in ['static', 'currentReplicasIfHigher', 'currentReplicasIfLower'])",
+        message: "missing: this behavior needs it; e.g. replicas: 5",
+        field: Some(".replicas"),
+    },
+    Rule {
+        kind: AUTOSCALER,
+        at: "spec.fallback",
+        rule: "!has(self.replicas) || self.behavior in ['static', 'currentReplicasIfHigher', 'currentReplicasIfLower']",
+        message: "this behavior does not use replicas; take replicas out, or write behavior: static, currentReplicasIfHigher or currentReplicasIfLower",
+        field: Some(".replicas"),
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis",
+        rule: "has(self.address) || has(self.host)",
+        message: "missing; e.g. address: redis-service:6379",
+        field: Some(".address"),
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis",
+        rule: "!(has(self.address) && has(self.host))",
+        message: "both address and host are written; keep one of the two",
+        field: Some(".address"),
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis",
+        rule: "!(has(self.address) && has(self.port))",
+        message: "port goes with host; an address has its port in it; take port out",
+        field: Some(".port"),
+    },
+    // The value is not repeated: where a whole URL was pasted, its password would be.
+    Rule {
+        kind: None,
+        at: "spec.redis",
+        rule: "!has(self.address) || self.address.matches('^([^/@?#*,: ]+|.[0-9A-Fa-f:.]+.):[0-9]+$')",
+        message: "not an address; write host:port, such as redis-service:6379",
+        field: Some(".address"),
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis",
+        rule: "!(has(self.username) && has(self.usernameFrom))",
+        message: "both username and usernameFrom are written; keep one of the two",
+        field: Some(".username"),
+    },
+];
+
+/// Times in the status.
+pub(super) const TIMES: [&str; 3] =
+    ["status.lastScaleTime", "status.triggers[].sampledAt", "status.conditions[].lastTransitionTime"];
+
+/// Lists of the status whose entries have a key, and what every entry has.
+pub(super) const KEYED: [(&str, &str, &[&str]); 2] = [
+    ("status.triggers", "name", &["name"]),
+    ("status.conditions", "type", &["lastTransitionTime", "message", "reason", "status", "type"]),
+];
