@@ -28,12 +28,11 @@ pub use self::rehearsal::{ByKeda, KedaSettings, Rehearsal};
 use self::reload::{Reload, Start};
 use crate::board::{Activity, Board, Intake};
 use crate::clock::Clock;
-use crate::engine::Role;
 use crate::files::watch::{Watched, Watcher};
 use crate::model::TargetReport;
 use crate::poller::Poller;
 use crate::rehearse::http::HeldBy;
-use crate::runtime::{Inputs, Outputs, Runtime};
+use crate::runtime::{Inputs, Outputs, Roles, Runtime};
 use crate::serve::http::HttpState;
 use crate::serve::keda::{KedaScaler, Parts};
 use crate::serve::listen::{self, Door, Listener};
@@ -218,14 +217,14 @@ impl Bound {
         let (scales, requests) = mpsc::channel(SCALES_WAITING);
         let (specs, specs_in) = mpsc::channel(1);
         let by_keda = rehearsal.as_ref().map(|(rehearsal, _)| rehearsal.by_keda.clone());
-        let controls = move |spec: &AutoscalerSpec| match &by_keda {
-            Some(by_keda) if spec.target.is_some() && !by_keda.scales(&spec.id) => Role::Controls,
-            _ => Role::Advises,
+        let roles = match by_keda {
+            Some(by_keda) => Roles::these(move |spec| !by_keda.scales(&spec.id)),
+            None => Roles::nobody(),
         };
         let (polls, changes) = mpsc::unbounded_channel();
         let (samples, samples_in) = mpsc::channel(ROUNDS_WAITING);
-        let outputs = Outputs { board: Arc::clone(&board), polls, scales, role: Box::new(controls) };
-        let inputs = Inputs { specs: specs_in, samples: samples_in, reports: reports.1, intake };
+        let outputs = Outputs { board: Arc::clone(&board), polls, scales, roles };
+        let inputs = Inputs::without_cluster(specs_in, samples_in, reports.1, intake);
         let runtime = Runtime::new(clock, outputs).within(limits);
         let engine = Deciding { runtime, inputs, stop: stop_deciding.clone() };
         let poller = Poller::new(clock, samples, queues).within(&limits, Arc::clone(board.shares()));

@@ -48,6 +48,8 @@
 //! | what KEDA is answered | `serve/keda/answer.rs` |
 //! | who gets in, and what callers may take | `serve/listen.rs`, `serve/limits.rs`, `serve/http/door.rs` |
 //! | TLS: versions, ciphers, changes of certificates | [`serve::tls`] |
+//! | whose zero it is, and who may be woken | `engine/slot/zero.rs` |
+//! | what survives a restart | [`checkpoint`], `engine/envelope.rs` |
 //! | the name of a metric | [`telemetry::names`] |
 //! | everything that is said to the Kubernetes API | [`cluster`] |
 //! | a cluster without a cluster | [`rehearse`] and [`target::memory`] |
@@ -72,8 +74,9 @@
 //! | `poller` | `model`, `spec`, `clock`, `telemetry`, `source` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
 //! | `board` | `model`, `spec` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
 //! | `serve` | `model`, `spec`, `clock`, `telemetry`, `proto`, `board` | never `deadpool_redis`, `kube`, `redis` |
-//! | `cluster` | `model`, `spec`, `clock`, `telemetry`, `target`, `board` | never `axum`, `deadpool_redis`, `redis`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
-//! | `runtime` | `model`, `spec`, `clock`, `telemetry`, `engine`, `board` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
+//! | `checkpoint` | `model`, `clock`, `telemetry`, `engine` | only `std`, `tokio`, `tokio_util`, `thiserror`, `metrics`, `tracing`; never `std::time::Instant` |
+//! | `cluster` | `model`, `spec`, `clock`, `telemetry`, `target`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `redis`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
+//! | `runtime` | `model`, `spec`, `clock`, `telemetry`, `engine`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
 //! | `rehearse` | `model`, `spec`, `clock`, `telemetry`, `proto`, `engine`, `target` | never `deadpool_redis`, `kube`, `redis` |
 //! | `app` | everything but `cli` | never `deadpool_redis`, `redis` |
 //! | `cli` | everything | never `deadpool_redis`, `redis`, `tonic` |
@@ -91,8 +94,8 @@
 //! * `rehearse` holds everybody who would act on a workload if there were a cluster. It meets the rest of the house
 //!   over gRPC and channels, as the real ones would; that is why it may use `target`, where the workloads stand, but
 //!   not `serve`.
-//! * `files` reads manifests and watches them; what becomes of a change is for `app` to say. It is the one room besides
-//!   `source` that touches the disk.
+//! * `files` reads manifests and watches them; what becomes of a change is for `app` to say. Besides it
+//!   only `source` (secrets, certificates) and `checkpoint` (memory) touch the disk.
 //! * `target` and `poller` may measure, and wait by the clock.
 //!
 //! # How to add a policy
@@ -110,6 +113,7 @@
 
 pub mod app;
 pub mod board;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

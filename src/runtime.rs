@@ -5,7 +5,10 @@
 //! ends, a window that opens) are kept in one flat array and swept, because with ten thousand autoscalers sampled ten
 //! times a second a heap would be rewritten all day for the few deadlines that are ever reached.
 
+mod memories;
+mod roles;
 mod slowed;
+mod specs;
 mod tenants;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,14 +20,17 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::memories::Remembering;
+pub use self::roles::Roles;
 use self::slowed::Slowed;
 use self::tenants::Tenants;
 use crate::board::{Board, Cell, Intake, Published};
+use crate::checkpoint::{Ask, Memories};
 use crate::clock::Clock;
-use crate::engine::{Effect, Engine, Event, Role};
-use crate::model::{AutoscalerId, Decision, Health, Key, Sample, ScaleRequest, TargetReport, Tick};
+use crate::engine::{Effect, Engine, Event};
+use crate::model::{AutoscalerId, Decision, Health, Key, Mandate, Sample, ScaleRequest, TargetReport, Tick};
 use crate::spec::limits::Limits;
-use crate::spec::{AutoscalerSpec, Change, Origin};
+use crate::spec::{AutoscalerSpec, Change, Origin, SpecsChange};
 use crate::telemetry::flood::Flood;
 use crate::telemetry::names;
 
@@ -49,9 +55,29 @@ const SAMPLES_AT_ONCE: usize = 2_000;
 pub struct Inputs {
     /// Manifests as loaded: the whole set, each time it changes.
     pub specs: mpsc::Receiver<Vec<Arc<AutoscalerSpec>>>,
+    /// Custom resources: what changed. A manifest of the same name stands above one.
+    pub resources: mpsc::Receiver<SpecsChange>,
     pub samples: mpsc::Receiver<Vec<Sample>>,
     pub reports: mpsc::Receiver<TargetReport>,
     pub intake: mpsc::Receiver<Intake>,
+    /// Who may act, as it changes.
+    pub mandates: mpsc::Receiver<Mandate>,
+    /// Whoever writes checkpoints.
+    pub asks: mpsc::Receiver<Ask>,
+}
+
+impl Inputs {
+    /// Of a process that has no cluster and writes nothing down.
+    #[must_use]
+    pub fn without_cluster(
+        specs: mpsc::Receiver<Vec<Arc<AutoscalerSpec>>>,
+        samples: mpsc::Receiver<Vec<Sample>>,
+        reports: mpsc::Receiver<TargetReport>,
+        intake: mpsc::Receiver<Intake>,
+    ) -> Self {
+        let ((_, resources), (_, mandates), (_, asks)) = (mpsc::channel(1), mpsc::channel(1), mpsc::channel(1));
+        Inputs { specs, resources, samples, reports, intake, mandates, asks }
+    }
 }
 
 /// What the runtime tells.
@@ -60,7 +86,7 @@ pub struct Outputs {
     pub polls: mpsc::UnboundedSender<Change>,
     pub scales: mpsc::Sender<ScaleRequest>,
     /// Who carries out the decisions about an autoscaler.
-    pub role: Box<dyn Fn(&AutoscalerSpec) -> Role + Send>,
+    pub roles: Roles,
 }
 
 /// Owner of the engine.
@@ -79,6 +105,9 @@ pub struct Runtime {
     effects: Vec<Effect>,
     /// Requests that found no room: the latest of each workload, tried again at the next sweep.
     unsent: BTreeMap<Key, ScaleRequest>,
+    /// Custom resources that have the name of a manifest's autoscaler, and so are not in force.
+    overshadowed: HashMap<AutoscalerId, Arc<AutoscalerSpec>>,
+    remembering: Remembering,
     tenants: Tenants,
     slowed: Slowed,
     evaluations: metrics::Counter,
@@ -107,6 +136,8 @@ impl Runtime {
             asking: Vec::new(),
             effects: Vec::new(),
             unsent: BTreeMap::new(),
+            overshadowed: HashMap::new(),
+            remembering: Remembering::default(),
             tenants: Tenants::new(Limits::default()),
             slowed: Slowed::default(),
             evaluations: metrics::counter!(names::EVALUATIONS),
@@ -120,6 +151,12 @@ impl Runtime {
         Runtime { tenants: Tenants::new(limits), ..self }
     }
 
+    /// With memories of before, each given to its autoscaler when that comes.
+    #[must_use]
+    pub fn remembering(self, before: Memories) -> Self {
+        Runtime { remembering: Remembering::of(before), ..self }
+    }
+
     /// Runs until `shutdown`.
     pub async fn run(mut self, mut inputs: Inputs, shutdown: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP);
@@ -131,7 +168,10 @@ impl Runtime {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
+                // First, so that nobody acts any longer than he may.
+                Some(mandate) = inputs.mandates.recv() => self.mandated(mandate),
                 Some(specs) = inputs.specs.recv() => self.replace_manifests(&specs),
+                Some(change) = inputs.resources.recv() => self.change_resources(change),
                 Some(report) = inputs.reports.recv() => self.reported(report),
                 // Before the samples, which may never run out when the thread is too slow for them; it comes 50 times a
                 // second at most.
@@ -140,11 +180,14 @@ impl Runtime {
                     self.send_unsent();
                     self.follow_paces(now);
                     self.sweep(now);
+                    self.remember_some(now);
                     if now.since(last_expiry) > REGISTRATION_LIFETIME / 10 {
                         last_expiry = now;
                         self.expire_registrations(now);
+                        self.remembering.expire(now);
                     }
                 }
+                Some(ask) = inputs.asks.recv() => self.remembering.asked(ask),
                 count = inputs.intake.recv_many(&mut asks, ASKS_AT_ONCE), if !inputs.intake.is_closed() => {
                     if count > 0 {
                         self.registered(asks.drain(..));
@@ -204,74 +247,6 @@ impl Runtime {
         }
     }
 
-    fn registered(&mut self, asks: impl Iterator<Item = Intake>) {
-        let now = self.clock.now();
-        let mut new = Vec::new();
-        let mut replies = Vec::new();
-        for Intake::Register { spec, reply } in asks {
-            let known = self.entry(&spec.id).map(|entry| (Arc::clone(&entry.cell), entry.origin));
-            let cell = match known {
-                // A manifest of this very name stands above what a call says.
-                Some((cell, Origin::Manifest | Origin::Resource)) => cell,
-                // The same metadata may mean another server after the connections changed.
-                Some((cell, Origin::KedaMetadata)) if cell.peek(|published| published.spec == spec) => cell,
-                Some((cell, Origin::KedaMetadata)) => {
-                    let before = cell.peek(|published| Arc::clone(&published.spec));
-                    if let Err(full) = self.tenants.admit_instead(&before, &spec, now) {
-                        replies.push((reply, Err(full)));
-                        continue;
-                    }
-                    self.set(now, spec)
-                }
-                None => {
-                    if let Err(full) = self.tenants.admit(&spec, now) {
-                        replies.push((reply, Err(full)));
-                        continue;
-                    }
-                    if let Some(left_out) = self.flood.admit(now) {
-                        tracing::info!(autoscaler = %spec.id, left_out, "registered by a KEDA call");
-                    }
-                    let cell = self.set(now, spec);
-                    new.push(Arc::clone(&cell));
-                    cell
-                }
-            };
-            cell.touch(now);
-            replies.push((reply, Ok(cell)));
-        }
-        if !new.is_empty() {
-            self.outputs.board.insert(new);
-            self.count();
-        }
-        for (reply, answer) in replies {
-            // Nobody listens any more: the caller gave up, and the next call finds it registered.
-            drop(reply.send(answer));
-        }
-    }
-
-    /// Makes the set of manifest autoscalers what was loaded; what did not change is not touched.
-    fn replace_manifests(&mut self, specs: &[Arc<AutoscalerSpec>]) {
-        let now = self.clock.now();
-        let wanted: HashMap<&AutoscalerId, &Arc<AutoscalerSpec>> = specs.iter().map(|spec| (&spec.id, spec)).collect();
-        let gone: Vec<AutoscalerId> = self
-            .entries
-            .iter()
-            .flatten()
-            .filter(|entry| entry.origin == Origin::Manifest && !wanted.contains_key(&entry.cell.id))
-            .map(|entry| entry.cell.id.clone())
-            .collect();
-        self.remove(now, &gone);
-        let mut cells = Vec::new();
-        for spec in specs {
-            if self.entry(&spec.id).is_none_or(|entry| entry.cell.peek(|published| published.spec != *spec)) {
-                cells.push(self.set(now, Arc::clone(spec)));
-            }
-        }
-        tracing::info!(autoscalers = specs.len(), changed = cells.len(), removed = gone.len(), "manifests in force");
-        self.outputs.board.insert(cells);
-        self.count();
-    }
-
     /// Values of who is read more seldom may be older.
     fn follow_paces(&mut self, now: Tick) {
         let shares = self.outputs.board.shares().load_full();
@@ -302,108 +277,6 @@ impl Runtime {
             {
                 self.handle(now, Key(index), Event::Evaluate);
             }
-        }
-    }
-
-    fn expire_registrations(&mut self, now: Tick) {
-        let expired: Vec<AutoscalerId> = self
-            .entries
-            .iter()
-            .flatten()
-            .filter(|entry| entry.origin == Origin::KedaMetadata)
-            .filter(|entry| now.since(entry.cell.last_asked()) > REGISTRATION_LIFETIME)
-            .map(|entry| entry.cell.id.clone())
-            .collect();
-        for id in &expired {
-            if let Some(left_out) = self.flood.admit(now) {
-                tracing::info!(autoscaler = %id, left_out, "registration expired: no KEDA call named it for a while");
-            }
-        }
-        self.remove(now, &expired);
-        self.count();
-    }
-
-    // === keys ===
-
-    /// Adds or replaces one; its cell is not on the board yet if it is new.
-    fn set(&mut self, now: Tick, spec: Arc<AutoscalerSpec>) -> Arc<Cell> {
-        let role = (self.outputs.role)(&spec);
-        let key = self.keys.get(&spec.id).copied().unwrap_or_else(|| self.free_key());
-        self.keys.insert(spec.id.clone(), key);
-        if spec.origin == Origin::KedaMetadata {
-            self.tenants.came(&spec);
-        }
-        let cell = match self.entries.get_mut(key.index()) {
-            Some(Some(entry)) => {
-                if entry.origin == Origin::KedaMetadata {
-                    entry.cell.peek(|published| self.tenants.left(&published.spec));
-                }
-                entry.cell.respec(Arc::clone(&spec));
-                entry.origin = spec.origin;
-                Arc::clone(&entry.cell)
-            }
-            place => {
-                let cell = Arc::new(Cell::new(Arc::clone(&spec), now));
-                let entry = Entry { cell: Arc::clone(&cell), spare: None, origin: spec.origin, last_desired: None };
-                place.map(|place| place.insert(entry));
-                cell
-            }
-        };
-        if let Some(since) = self.asking.get_mut(key.index()) {
-            *since = now;
-        }
-        self.handle(now, key, Event::Spec { spec: Arc::clone(&spec), role });
-        self.pace(now, key);
-        // The poller gone means the process is going down.
-        drop(self.outputs.polls.send(Change::Set(key, spec)));
-        cell
-    }
-
-    fn remove(&mut self, now: Tick, ids: &[AutoscalerId]) {
-        if ids.is_empty() {
-            return;
-        }
-        for id in ids {
-            let Some(key) = self.keys.remove(id) else { continue };
-            self.handle(now, key, Event::Gone);
-            self.unsent.remove(&key);
-            self.slowed.forget(key);
-            if let Some(since) = self.asking.get_mut(key.index()) {
-                *since = Tick::NEVER;
-            }
-            if let Some(place) = self.entries.get_mut(key.index()) {
-                if let Some(entry) = place.take_if(|entry| entry.origin == Origin::KedaMetadata) {
-                    entry.cell.peek(|published| self.tenants.left(&published.spec));
-                }
-                *place = None;
-                self.free.push(key);
-            }
-            drop(self.outputs.polls.send(Change::Removed(key)));
-        }
-        self.outputs.board.remove(ids);
-    }
-
-    fn free_key(&mut self) -> Key {
-        if let Some(key) = self.free.pop() {
-            return key;
-        }
-        self.entries.push(None);
-        self.deadlines.push(Tick::NEVER);
-        self.asking.push(Tick::NEVER);
-        // Four thousand million autoscalers do not fit into memory.
-        Key(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
-    }
-
-    fn entry(&self, id: &AutoscalerId) -> Option<&Entry> {
-        self.entries.get(self.keys.get(id)?.index())?.as_ref()
-    }
-
-    fn count(&self) {
-        for (origin, label) in
-            [(Origin::Manifest, "manifest"), (Origin::Resource, "resource"), (Origin::KedaMetadata, "keda")]
-        {
-            let count = self.entries.iter().flatten().filter(|entry| entry.origin == origin).count();
-            metrics::gauge!(names::AUTOSCALERS, "origin" => label).set(count as f64);
         }
     }
 

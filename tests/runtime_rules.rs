@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tidegate::board::Board;
 use tidegate::clock::Clock;
-use tidegate::engine::Role;
 use tidegate::model::*;
-use tidegate::runtime::{Inputs, Outputs, Runtime};
+use tidegate::runtime::{Inputs, Outputs, Roles, Runtime};
 use tidegate::spec::*;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -55,13 +54,8 @@ async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
     let (specs, specs_in) = mpsc::channel(1);
     let (samples, samples_in) = mpsc::channel(8);
     let (reports, reports_in) = mpsc::channel(8);
-    let outputs = Outputs {
-        board: Arc::new(Board::new(asks)),
-        polls,
-        scales,
-        role: Box::new(|_: &AutoscalerSpec| Role::Controls),
-    };
-    let inputs = Inputs { specs: specs_in, samples: samples_in, reports: reports_in, intake };
+    let outputs = Outputs { board: Arc::new(Board::new(asks)), polls, scales, roles: Roles::these(|_| true) };
+    let inputs = Inputs::without_cluster(specs_in, samples_in, reports_in, intake);
     let running = tokio::spawn(Runtime::new(clock, outputs).run(inputs, CancellationToken::new()));
 
     let names = ["a", "b", "c"];
@@ -108,9 +102,8 @@ async fn an_answer_to_an_earlier_question_is_not_taken_for_one_to_the_new() {
     let (samples, samples_in) = mpsc::channel(8);
     let (_reports, reports_in) = mpsc::channel(8);
     let board = Arc::new(Board::new(asks));
-    let role = Box::new(|_: &AutoscalerSpec| Role::Advises);
-    let outputs = Outputs { board: Arc::clone(&board), polls, scales, role };
-    let inputs = Inputs { specs: specs_in, samples: samples_in, reports: reports_in, intake };
+    let outputs = Outputs { board: Arc::clone(&board), polls, scales, roles: Roles::nobody() };
+    let inputs = Inputs::without_cluster(specs_in, samples_in, reports_in, intake);
     let running = tokio::spawn(Runtime::new(clock, outputs).run(inputs, CancellationToken::new()));
     let mut put = async |spec: Arc<AutoscalerSpec>| {
         specs.send(vec![spec]).await.expect("it runs");

@@ -7,6 +7,7 @@
 //!
 //! Every call goes through [`client::Kube`], which bounds it, counts it and hears when the server wants less.
 
+pub mod checkpoints;
 pub mod client;
 pub mod conditions;
 pub mod crd;

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::envelope::Wishes;
 use super::ratelimit::{RateLimits, RememberedChange};
 use super::window::{Edge, Extreme, Window};
 use crate::model::{Reason, Replicas, Tick};
@@ -52,6 +53,8 @@ pub struct Verdict {
 pub struct GovernorMemory {
     pub lowest: Vec<(Duration, Replicas)>,
     pub highest: Vec<(Duration, Replicas)>,
+    /// Highest recommendation that counts as made until whoever reads this looks at it.
+    pub open: Option<Replicas>,
     pub ups: Vec<RememberedChange>,
     pub downs: Vec<RememberedChange>,
 }
@@ -149,7 +152,12 @@ impl Governor {
             Limits::Rated(limits) => limits.memory(now),
             Limits::Unlimited | Limits::FourOrDouble => Default::default(),
         };
-        GovernorMemory { lowest: ages(&self.lowest), highest: ages(&self.highest), ups, downs }
+        GovernorMemory { lowest: ages(&self.lowest), highest: ages(&self.highest), open: None, ups, downs }
+    }
+
+    /// The scale-down window, for a checkpoint.
+    pub(super) fn wishes(&self, now: Tick) -> Wishes {
+        self.highest.coalesced(now)
     }
 
     /// Takes over a memory, under whatever behavior this governor has; it counts as seeded then.
@@ -160,6 +168,9 @@ impl Governor {
         }
         for &(age, value) in &memory.highest {
             self.highest.push(now.before(age), value);
+        }
+        if let Some(open) = memory.open {
+            self.highest.push(now, open);
         }
         if let Limits::Rated(limits) = &mut self.limits {
             limits.restore(now, &memory.ups, &memory.downs);

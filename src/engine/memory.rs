@@ -10,8 +10,9 @@ use super::behavior::GovernorMemory;
 use super::ratelimit::RememberedChange;
 use crate::model::Replicas;
 
-/// First byte of every memory. Raise it when the layout changes, and keep reading the old one.
-const VERSION: u8 = 1;
+/// First byte of every memory. Raise it when the layout changes, and keep reading the old one: 2 has `open`.
+const VERSION: u8 = 2;
+const WITHOUT_OPEN: u8 = 1;
 
 /// Everything that one autoscaler remembers.
 #[derive(Clone, PartialEq, Debug)]
@@ -34,7 +35,7 @@ pub struct Memory {
 /// Bytes that are not a memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MemoryError {
-    #[error("memory version {0} is not one this release reads (it reads {VERSION}); start without it")]
+    #[error("memory version {0} is not one this release reads (it reads up to {VERSION}); start without it")]
     Version(u8),
     #[error("memory ends in the middle of a value, or holds one out of range; start without it")]
     Malformed,
@@ -60,6 +61,7 @@ impl Memory {
                 out.number(u64::from(change.slot));
             }
         }
+        out.optional(self.governor.open, Writer::signed);
         out.optional(self.last_active, Writer::duration);
         out.duration(self.hold_for);
         let flags = [self.zero_is_ours, self.stopped, self.blind, self.active];
@@ -81,16 +83,17 @@ impl Memory {
     /// An unknown version, or bytes that are not a memory.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MemoryError> {
         let (&version, rest) = bytes.split_first().ok_or(MemoryError::Malformed)?;
-        if version != VERSION {
+        if ![VERSION, WITHOUT_OPEN].contains(&version) {
             return Err(MemoryError::Version(version));
         }
         let mut input = Reader(rest);
-        let memory = input.memory().ok_or(MemoryError::Malformed)?;
+        let memory = input.memory(version).ok_or(MemoryError::Malformed)?;
         if input.0.is_empty() { Ok(memory) } else { Err(MemoryError::Malformed) }
     }
 
     /// The same memory, `elapsed` later.
-    pub(super) fn aged(&self, elapsed: Duration) -> Memory {
+    #[must_use]
+    pub fn aged(&self, elapsed: Duration) -> Memory {
         let mut aged = self.clone();
         let windows = aged.governor.lowest.iter_mut().chain(&mut aged.governor.highest);
         windows.for_each(|(age, _)| *age = age.saturating_add(elapsed));
@@ -137,7 +140,7 @@ impl Writer {
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
-    fn memory(&mut self) -> Option<Memory> {
+    fn memory(&mut self, version: u8) -> Option<Memory> {
         let window = |input: &mut Self| Some((input.duration()?, input.signed()?));
         let change = |input: &mut Self| {
             Some(RememberedChange { age: input.duration()?, change: input.signed()?, slot: input.slot()? })
@@ -147,6 +150,7 @@ impl Reader<'_> {
             highest: self.many(window)?,
             ups: self.many(change)?,
             downs: self.many(change)?,
+            open: if version == WITHOUT_OPEN { None } else { self.optional(Self::signed)? },
         };
         let last_active = self.optional(Self::duration)?;
         let hold_for = self.duration()?;

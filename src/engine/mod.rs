@@ -11,6 +11,7 @@
 
 mod activation;
 pub mod behavior;
+mod envelope;
 pub mod hpa;
 pub mod invariants;
 pub mod keda;
@@ -25,6 +26,7 @@ pub mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::envelope::Envelope;
 pub use self::memory::{Memory, MemoryError};
 use self::slot::Slot;
 use crate::model::{Decision, Key, Observation, ReadFailure, Reason, Replicas, Round, Sample, SetBy, Tick};
@@ -135,6 +137,13 @@ impl Engine {
     #[must_use]
     pub fn memory(&self, now: Tick, key: Key) -> Option<Memory> {
         self.slot(key).map(|slot| slot.memory(now))
+    }
+
+    /// What to write down into a checkpoint, which others will have to take for incomplete. `None` for who has not seen
+    /// its workload yet.
+    #[must_use]
+    pub fn envelope(&self, now: Tick, key: Key) -> Option<Envelope> {
+        self.slot(key).and_then(|slot| slot.envelope(now))
     }
 
     /// Takes over what was written down `elapsed` ago. `complete`: nothing was decided since (a hand-over); the

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::envelope::{Wishes, YOUNG};
 use crate::model::{Replicas, Tick};
 
 /// Which extreme.
@@ -110,6 +111,26 @@ impl Window {
         None
     }
 
+    /// What is in the window, in fewer words that last longer: see [`super::envelope`]. Of a window of highest values.
+    pub(super) fn coalesced(&self, now: Tick) -> Wishes {
+        let mut wishes = Wishes { length: self.length, ..Wishes::default() };
+        let part = wishes.part();
+        let live = self.entries().filter(|(at, _)| self.counts(now.since(*at)));
+        let newest = self.entries.back().map(|(at, _)| self.moment(*at));
+        for (at, value) in live {
+            if now.since(at) < YOUNG || Some(at) == newest {
+                // Whatever came later is lower.
+                wishes.open = Some(value);
+                break;
+            }
+            let rounded = rounded_up(at, part);
+            if wishes.closed.last().is_none_or(|(last, _)| *last != rounded) {
+                wishes.closed.push((rounded, value));
+            }
+        }
+        wishes
+    }
+
     /// When the present extreme will have left the window.
     pub fn next_change(&mut self, now: Tick) -> Tick {
         self.get(now);
@@ -149,6 +170,12 @@ impl Window {
 /// Whole milliseconds, rounded up; `None` beyond 49 days.
 fn millis_up(span: Duration) -> Option<u32> {
     u32::try_from(span.as_nanos().div_ceil(1_000_000)).ok()
+}
+
+/// The next moment that is a whole number of parts away from the epoch.
+fn rounded_up(at: Tick, part: Duration) -> Tick {
+    let part = u64::try_from(part.as_nanos()).unwrap_or(u64::MAX).max(1);
+    Tick::from_nanos(at.as_nanos().div_ceil(part).saturating_mul(part))
 }
 
 #[cfg(test)]

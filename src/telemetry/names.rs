@@ -7,10 +7,10 @@
 mod labels;
 
 use self::labels::{
-    ABANDONED, AUTOSCALER, CONNECTION, DOOR, EVENT_OUTCOME, FAILURE_KIND, FLOOD, GRPC_CODE, HANDSHAKE_OUTCOME,
-    KUBE_CODE, KUBE_RESOURCE, KUBE_VERB, LEADERSHIP_CHANGE, METHOD, NAMESPACE, ORIGIN, OUTCOME, REASON, REFUSED_CALL,
-    REFUSED_CONNECTION, REFUSED_REGISTRATION, RELOAD_OUTCOME, RESTORE_OUTCOME, SCALE_OUTCOME, STATUS_OUTCOME,
-    STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
+    ABANDONED, AUTOSCALER, CHECKPOINT_STORE, CONNECTION, DOOR, EVENT_OUTCOME, FAILURE_KIND, FLOOD, GRPC_CODE,
+    HANDSHAKE_OUTCOME, KUBE_CODE, KUBE_RESOURCE, KUBE_VERB, LEADERSHIP_CHANGE, METHOD, NAMESPACE, ORIGIN, OUTCOME,
+    REASON, REFUSED_CALL, REFUSED_CONNECTION, REFUSED_REGISTRATION, RELOAD_OUTCOME, RESTORE_OUTCOME, SCALE_OUTCOME,
+    STATUS_OUTCOME, STREAM_METHOD, TRIGGER, UNARY_METHOD, VERSION,
 };
 pub use self::labels::{Label, Values};
 
@@ -219,6 +219,12 @@ metrics! {
     SCALES_WAITING = "tidegate_scale_requests_waiting", Gauge of Count:
         "Workloads whose scaling waits for its turn, or waits out a pause after a failure.",
         "Alert when it stays above zero: a rate limit, a slow API server, or requests that fail again and again.";
+    CHECKPOINT_WRITES = "tidegate_checkpoint_writes_total", Counter of Count by [CHECKPOINT_STORE, OUTCOME]:
+        "Shards of checkpoints written, or not.",
+        "Alert on a rate of outcome=\"error\": a restart would begin with an old memory, or with none.";
+    CHECKPOINT_BYTES = "tidegate_checkpoint_written_bytes_total", Counter of Bytes by [CHECKPOINT_STORE]:
+        "Bytes of checkpoints written.",
+        "What memory costs the API server or the disk; steady autoscalers cost nothing.";
 
     // Kubernetes
     KUBE_REQUESTS = "tidegate_kubernetes_requests_total", Counter of Count by [KUBE_VERB, KUBE_RESOURCE, KUBE_CODE]:

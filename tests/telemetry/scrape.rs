@@ -16,6 +16,8 @@ const NOT_HERE: &[(&str, &str)] = &[
     (names::POLL_DEMAND, "nobody is held back"),
     (names::POLL_ALLOWED, "nobody is held back"),
     (names::CONNECTIONS_ABANDONED, "everybody talks"),
+    (names::CHECKPOINT_WRITES, "nothing is written down"),
+    (names::CHECKPOINT_BYTES, "nothing is written down"),
     (names::KUBE_REQUESTS, "no cluster"),
     (names::KUBE_REQUEST_DURATION, "no cluster"),
     (names::LEADER, "no cluster"),

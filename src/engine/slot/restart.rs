@@ -6,6 +6,7 @@ use super::Slot;
 use super::zero::Zero;
 use crate::engine::Role;
 use crate::engine::behavior::Governor;
+use crate::engine::envelope::Envelope;
 use crate::engine::memory::Memory;
 use crate::model::Tick;
 
@@ -22,6 +23,17 @@ impl Slot {
             current: self.current,
             values: self.decision.triggers.iter().map(|t| Some((now.since(t.taken?), t.value?))).collect(),
         }
+    }
+
+    /// For a checkpoint. `None` before the workload was seen: there is nothing yet that a restart could lower.
+    pub(in crate::engine) fn envelope(&self, now: Tick) -> Option<Envelope> {
+        Some(Envelope {
+            wishes: self.governor.wishes(now),
+            hold_until: self.wakefulness.hold_until,
+            zero_is_ours: self.zero.ours,
+            stopped: self.zero.stopped,
+            current: self.current?,
+        })
     }
 
     pub(in crate::engine) fn restore(&mut self, now: Tick, memory: &Memory, elapsed: Duration, complete: bool) {

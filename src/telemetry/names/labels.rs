@@ -46,6 +46,7 @@ pub(super) const TRIGGER: Label = Label::named("trigger", "the trigger's name in
 pub(super) const VERSION: Label = Label::named("version", "this binary's, so one value a process");
 
 pub(super) const OUTCOME: Label = Label::closed("outcome", || vec!["ok", "error"]);
+pub(super) const CHECKPOINT_STORE: Label = Label::closed("store", || vec!["folder", "configmaps"]);
 /// All of a change is in force, part of it, or nothing.
 pub(super) const RELOAD_OUTCOME: Label = Label::closed("outcome", || vec!["ok", "partly", "broken"]);
 pub(super) const ORIGIN: Label = Label::closed("origin", || vec!["manifest", "resource", "keda"]);
