@@ -23,13 +23,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cluster::{Checkpoints, ClusterSettings, Election};
+use self::cluster::{Controller, Files, Listed, Wires};
 use self::rehearsal::Workloads;
 pub use self::rehearsal::{ByKeda, KedaSettings, Rehearsal};
 use self::reload::{Reload, Start};
 use crate::board::{Activity, Board, Intake};
+use crate::checkpoint::folder::Folder;
+use crate::checkpoint::{self, Ask, Checkpointer, Memories, Store};
 use crate::clock::Clock;
 use crate::files::watch::{Watched, Watcher};
-use crate::model::TargetReport;
+use crate::model::{AutoscalerId, TargetReport};
 use crate::poller::Poller;
 use crate::rehearse::http::HeldBy;
 use crate::runtime::{Inputs, Outputs, Roles, Runtime};
@@ -55,11 +58,22 @@ use crate::telemetry::prometheus::Prometheus;
 const ROUNDS_WAITING: usize = 64;
 /// Scale requests that may wait for the actuator, which keeps the latest of each workload: ten thousand at once.
 const SCALES_WAITING: usize = 16_384;
+/// Changes of who may act that may wait for the engine.
+const MANDATES_WAITING: usize = 1_024;
 /// Reports and registrations that may wait for the engine.
 const REPORTS_WAITING: usize = 1_024;
 
+const ENGINE: &str = "engine";
+const GRPC_SERVER: &str = "gRPC server";
+const HTTP_SERVER: &str = "HTTP server";
 const ACTUATOR: &str = "actuator";
-/// From the end of deciding to the end of the process: one timeout of the actuator, and a little.
+const CHECKPOINTS: &str = "writing of checkpoints";
+const ELECTION: &str = "election";
+
+/// The parts of the process, each with its name for people. One that ends before it is told to ends the process.
+type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
+/// From the end of deciding to the end of the process: one timeout of the actuator, and a little; the same for giving
+/// the Lease back.
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
 
 /// What to run.
@@ -99,7 +113,7 @@ pub struct Bound {
     loaded: Loaded,
     watched: Option<Watched>,
     rehearsal: Option<(Rehearsal, Arc<MemoryTarget>)>,
-    cluster: Option<ClusterSettings>,
+    cluster: Option<Controller>,
     checkpoints: Checkpoints,
     board: Arc<Board>,
     queues: MemoryQueues,
@@ -146,6 +160,10 @@ impl Bound {
         let http = bind(http_address, "--http-address").await?;
         let (asks, intake) = mpsc::channel(REPORTS_WAITING);
         let reports = mpsc::channel(REPORTS_WAITING);
+        let cluster = match cluster {
+            Some(settings) => Some(Controller::connect(settings, clock).await?),
+            None => None,
+        };
         let rehearsal = rehearsal.map(|rehearsal| {
             let target = MemoryTarget::new(clock, reports.0.clone());
             (rehearsal, Arc::new(target))
@@ -203,33 +221,69 @@ impl Bound {
     /// A part ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (grpc_address, http_address) = self.addresses()?;
-        let Bound { clock, grpc, http, grpc_tls, http_tls, loaded, watched, rehearsal, board, .. } = self;
-        let Bound { queues, limits, intake, reports, metrics, metrics_detail, logs, .. } = self;
+        let Bound { clock, grpc, http, grpc_tls, http_tls, loaded, watched, rehearsal, cluster, board, .. } = self;
+        let Bound { checkpoints, queues, limits, intake, reports, metrics, metrics_detail, logs, .. } = self;
         let Loaded { autoscalers, grants, warnings } = loaded;
         let grants = Arc::new(ArcSwap::from_pointee(grants));
         let readiness = Arc::new(Readiness::new());
         // Serving goes on until streams have been told; deciding ends last.
         let stop_serving = CancellationToken::new();
         let stop_deciding = CancellationToken::new();
-        let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
+        // A Lease is given back when nothing writes any more.
+        let resign = CancellationToken::new();
+        let caps = limits;
+        let mut running = HashSet::from([ENGINE, GRPC_SERVER, HTTP_SERVER]);
+        running.extend((rehearsal.is_some() || cluster.is_some()).then_some(ACTUATOR));
+        running.extend(cluster.as_ref().is_some_and(Controller::elects).then_some(ELECTION));
+        running.extend((checkpoints != Checkpoints::Nowhere).then_some(CHECKPOINTS));
+        let mut parts = Tasks::new();
 
         // === the engine's thread ===
         let (scales, requests) = mpsc::channel(SCALES_WAITING);
         let (specs, specs_in) = mpsc::channel(1);
         let by_keda = rehearsal.as_ref().map(|(rehearsal, _)| rehearsal.by_keda.clone());
         let roles = match by_keda {
+            _ if cluster.is_some() => Roles::cluster(),
             Some(by_keda) => Roles::these(move |spec| !by_keda.scales(&spec.id)),
             None => Roles::nobody(),
         };
+        let (resources, resources_in) = mpsc::channel(1);
+        let (mandates, mandates_in) = mpsc::channel(MANDATES_WAITING);
+        let (asks, asks_in) = mpsc::channel(1);
         let (polls, changes) = mpsc::unbounded_channel();
         let (samples, samples_in) = mpsc::channel(ROUNDS_WAITING);
         let outputs = Outputs { board: Arc::clone(&board), polls, scales, roles };
-        let inputs = Inputs::without_cluster(specs_in, samples_in, reports.1, intake);
-        let runtime = Runtime::new(clock, outputs).within(limits);
+        let inputs = Inputs {
+            specs: specs_in,
+            resources: resources_in,
+            samples: samples_in,
+            reports: reports.1,
+            intake,
+            mandates: mandates_in,
+            asks: asks_in,
+        };
+        let secrets = cluster.as_ref().map(Controller::secrets).unwrap_or_default();
+        let may_write = may_write(clock, cluster.as_ref());
+        let before = match checkpoints {
+            Checkpoints::Nowhere => Memories::new(),
+            Checkpoints::Folder(path) => {
+                let flag = || format!("--state-dir {} cannot be used", path.display());
+                let folder = Folder::open(&path).with_context(flag)?;
+                remember(folder, clock, asks, || true, &stop_serving, &mut parts).await
+            }
+            Checkpoints::ConfigMaps => match &cluster {
+                Some(cluster) => {
+                    remember(cluster.config_maps(), clock, asks, may_write, &stop_serving, &mut parts).await
+                }
+                None => Memories::new(),
+            },
+        };
+        let runtime = Runtime::new(clock, outputs).within(limits).remembering(before);
         let engine = Deciding { runtime, inputs, stop: stop_deciding.clone() };
-        let poller = Poller::new(clock, samples, queues).within(&limits, Arc::clone(board.shares()));
+        let poller =
+            Poller::new(clock, samples, queues).with_secrets(secrets).within(&limits, Arc::clone(board.shares()));
         let decided = engine.spawn(poller, changes)?;
-        parts.spawn(async move { ("engine", decided.await.unwrap_or_else(|_| bail!("its thread broke down"))) });
+        parts.spawn(async move { (ENGINE, decided.await.unwrap_or_else(|_| bail!("its thread broke down"))) });
         specs.send(autoscalers.clone()).await.context("the engine is gone")?;
 
         // === the doors ===
@@ -253,12 +307,13 @@ impl Bound {
         let limits = limits::Limits::default();
         let (shown, stop) = (Arc::clone(&readiness), stop_serving.clone());
         let served = grpc::serve_incoming(grpc.incoming(), scaler, shown, stop, limits);
-        parts.spawn(async move { ("gRPC server", served.await.map_err(anyhow::Error::from)) });
+        parts.spawn(async move { (GRPC_SERVER, served.await.map_err(anyhow::Error::from)) });
 
         // === the workloads, in a rehearsal ===
         let mut workloads = None;
         let mut workloads_router = axum::Router::new();
-        if let Some((rehearsal, target)) = rehearsal {
+        let mut requests = Some(requests);
+        if let (Some((rehearsal, target)), Some(requests)) = (rehearsal, requests.take_if(|_| cluster.is_none())) {
             let held_by = if rehearsal.by_keda == ByKeda::Nobody { HeldBy::Memory } else { HeldBy::KedaBox };
             workloads_router = crate::rehearse::http::router(held_by, clock, Arc::clone(&target));
             let actuator = Actuator::new(Arc::clone(&target), actuator::Config::default());
@@ -279,6 +334,26 @@ impl Bound {
             workloads.insert(Workloads::new(rehearsal, target, clock, grpc_address)?).follow(&autoscalers);
         }
 
+        // === the cluster ===
+        let mut files = None;
+        let mut listed = None;
+        if let (Some(controller), Some(requests)) = (cluster, requests.take()) {
+            let standing = Files::new(&autoscalers, &grants.load());
+            let wires = Wires {
+                board: Arc::clone(&board),
+                grants: Arc::clone(&grants),
+                limits: caps,
+                specs: resources,
+                mandates,
+                reports: reports.0.clone(),
+                requests,
+                stop: stop_deciding.clone(),
+                resign: resign.clone(),
+            };
+            listed = Some(controller.spawn(&mut parts, &standing, wires));
+            files = Some(standing);
+        }
+
         // === the manifests, as they change ===
         let (news, heard) = mpsc::channel(1);
         let set = watched.as_ref().map(|watched| watched.set.clone()).unwrap_or_default();
@@ -291,6 +366,7 @@ impl Bound {
             warnings,
             set,
             workloads,
+            cluster: files,
         };
         let reload = Reload::new(start);
         let manifests = reload.manifests();
@@ -320,9 +396,9 @@ impl Bound {
         });
         let router = router.merge(log_level::router(logs, clock)).merge(workloads_router);
         let served = http::serve_on(http, router, stop_serving.clone());
-        parts.spawn(async move { ("HTTP server", served.await.map_err(anyhow::Error::from)) });
+        parts.spawn(async move { (HTTP_SERVER, served.await.map_err(anyhow::Error::from)) });
         upkeep.spawn(async move { metrics.keep_up().await });
-        upkeep.spawn(announce_readiness(Arc::clone(&board), autoscalers, Arc::clone(&readiness)));
+        upkeep.spawn(announce_readiness(Arc::clone(&board), autoscalers, listed, Arc::clone(&readiness)));
         tracing::info!(%grpc_address, %http_address, version = env!("CARGO_PKG_VERSION"), "serving");
 
         // === until told to stop ===
@@ -338,7 +414,7 @@ impl Bound {
             outcome.with_context(|| format!("the {name} failed"))?;
             bail!("the {name} ended, though nobody told it to");
         }
-        drain(&mut parts, &stop_deciding).await
+        drain(&mut parts, running, &stop_deciding, &resign).await
     }
 }
 
@@ -377,54 +453,96 @@ impl Deciding {
     }
 }
 
-/// Ready once every autoscaler of the manifests is on the board and each of its triggers has been asked once,
-/// successfully or not: a dead Redis must not keep the other teams' answers from KEDA.
-async fn announce_readiness(board: Arc<Board>, autoscalers: Vec<Arc<AutoscalerSpec>>, readiness: Arc<Readiness>) {
+/// Ready once every autoscaler of the manifests, and of the first list of custom resources, is on the board and each of
+/// its triggers has been asked once, successfully or not: a dead Redis must not keep the other teams' answers from KEDA.
+async fn announce_readiness(
+    board: Arc<Board>,
+    autoscalers: Vec<Arc<AutoscalerSpec>>,
+    listed: Option<Listed>,
+    readiness: Arc<Readiness>,
+) {
     const LOOK: Duration = Duration::from_millis(5);
-    for spec in &autoscalers {
-        while board.get(&spec.id).is_none() {
+    let mut ids: Vec<AutoscalerId> = autoscalers.iter().map(|spec| spec.id.clone()).collect();
+    if let Some(listed) = listed {
+        ids.append(&mut listed.complete().await);
+    }
+    for id in &ids {
+        while board.get(id).is_none() {
             tokio::time::sleep(LOOK).await;
         }
     }
     readiness.specs_loaded();
-    for spec in &autoscalers {
-        if let Some(cell) = board.get(&spec.id) {
+    for id in &ids {
+        if let Some(cell) = board.get(id) {
             // Gone from the board again: nothing to wait for.
             drop(cell.activity().wait_for(|activity| *activity != Activity::Pending).await);
         }
     }
     readiness.first_round_done();
-    tracing::info!(autoscalers = autoscalers.len(), "ready: everything was asked once");
+    tracing::info!(autoscalers = ids.len(), "ready: everything was asked once");
 }
 
-/// Lets the doors close in their own time, then ends the rest.
-async fn drain(
-    parts: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
-    stop_deciding: &CancellationToken,
+/// Waits until all of `these` have ended, `ended` counting those that others waited for.
+async fn wait_for(
+    these: HashSet<&'static str>,
+    parts: &mut Tasks,
+    ended: &mut HashSet<&'static str>,
 ) -> anyhow::Result<()> {
-    let mut doors = 2;
-    while doors > 0 {
-        let Some(ended) = parts.join_next().await else { break };
-        let (name, outcome) = ended.context("a part of the process broke down while stopping")?;
+    while !these.is_subset(ended) {
+        let Some(joined) = parts.join_next().await else { break };
+        let (name, outcome) = joined.context("a part of the process broke down while stopping")?;
         outcome.with_context(|| format!("the {name} failed while stopping"))?;
-        doors -= usize::from(name.ends_with("server"));
+        ended.insert(name);
     }
+    Ok(())
+}
+
+/// Reads the checkpoint of before and begins to write new ones, until the doors close.
+async fn remember<S: Store + 'static>(
+    mut store: S,
+    clock: Clock,
+    asks: mpsc::Sender<Ask>,
+    may_write: impl Fn() -> bool + Send + 'static,
+    stop: &CancellationToken,
+    parts: &mut Tasks,
+) -> Memories {
+    let before = checkpoint::load(&mut store, clock).await;
+    let checkpointer = Checkpointer::new(clock, store, asks, before.clone());
+    let stop = stop.clone();
+    parts.spawn(async move {
+        checkpointer.run(may_write, stop).await;
+        (CHECKPOINTS, Ok(()))
+    });
+    before
+}
+
+/// Whether this process may write what all processes share.
+fn may_write(clock: Clock, cluster: Option<&Controller>) -> impl Fn() -> bool + Send + 'static {
+    let leadership = cluster.map(Controller::leadership);
+    move || leadership.as_ref().is_none_or(|leadership| leadership.term(clock.now()).is_some())
+}
+
+/// Lets the doors close in their own time, then ends the rest, the Lease last.
+async fn drain(
+    parts: &mut Tasks,
+    running: HashSet<&'static str>,
+    stop_deciding: &CancellationToken,
+    resign: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut ended = HashSet::new();
+    let among = |names: &[&'static str]| names.iter().copied().filter(|name| running.contains(name)).collect();
+    // The last checkpoint is written while there is still somebody to remember.
+    wait_for(among(&[GRPC_SERVER, HTTP_SERVER, CHECKPOINTS]), parts, &mut ended).await?;
     stop_deciding.cancel();
     // The engine ends at once, and with it the actuator's requests: what was asked last is still carried out. The
     // rehearsal's other parts never end by themselves.
-    let mut deciding = HashSet::from(["engine", ACTUATOR]);
-    let rest = async {
-        while !deciding.is_empty() {
-            let Some(ended) = parts.join_next().await else { break };
-            let (name, outcome) = ended.context("a part of the process broke down while stopping")?;
-            outcome.with_context(|| format!("the {name} failed while stopping"))?;
-            deciding.remove(name);
-        }
-        anyhow::Ok(())
-    };
-    match tokio::time::timeout(LAST_REQUESTS, rest).await {
+    match tokio::time::timeout(LAST_REQUESTS, wait_for(among(&[ENGINE, ACTUATOR]), parts, &mut ended)).await {
         Ok(outcome) => outcome?,
         Err(_) => tracing::warn!("scale requests are still under way; ending without their answers"),
+    }
+    resign.cancel();
+    if let Ok(outcome) = tokio::time::timeout(LAST_REQUESTS, wait_for(among(&[ELECTION]), parts, &mut ended)).await {
+        outcome?;
     }
     parts.shutdown().await;
     tracing::info!("stopped");

@@ -12,6 +12,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
+use super::cluster::Files;
 use super::rehearsal::Workloads;
 use crate::board::Board;
 use crate::clock::Clock;
@@ -46,6 +47,7 @@ pub(super) struct Reload {
     grants: Arc<ArcSwap<Grants>>,
     manifests: Arc<Manifests>,
     workloads: Option<Workloads>,
+    cluster: Option<Files>,
     /// In force.
     autoscalers: Vec<Arc<AutoscalerSpec>>,
     /// Warnings that have been logged and still hold.
@@ -63,11 +65,13 @@ pub(super) struct Start {
     pub(super) warnings: Vec<Problem>,
     pub(super) set: Set,
     pub(super) workloads: Option<Workloads>,
+    /// Who merges grants with those of custom resources, and follows workloads, in a cluster.
+    pub(super) cluster: Option<Files>,
 }
 
 impl Reload {
     pub(super) fn new(start: Start) -> Self {
-        let Start { clock, board, specs, grants, autoscalers, warnings, set, workloads } = start;
+        let Start { clock, board, specs, grants, autoscalers, warnings, set, workloads, cluster } = start;
         let now = clock.now();
         let manifests = Manifests::new(Standing {
             files: files(&set, &[]),
@@ -84,7 +88,7 @@ impl Reload {
         metrics::gauge!(names::MANIFEST_RELOAD_FAILING).set(0.0);
         metrics::gauge!(names::MANIFEST_RELOAD_SUCCESS).set(clock.unix_seconds(now));
         let warned = warnings.iter().map(ToString::to_string).collect();
-        Reload { clock, board, specs, grants, manifests: Arc::new(manifests), workloads, autoscalers, warned }
+        Reload { clock, board, specs, grants, manifests: Arc::new(manifests), workloads, cluster, autoscalers, warned }
     }
 
     pub(super) fn manifests(&self) -> Arc<Manifests> {
@@ -145,7 +149,9 @@ impl Reload {
 
     async fn put_in_force(&mut self, mut autoscalers: Vec<Arc<AutoscalerSpec>>, grants: Grants) {
         keep_what_is_equal(&self.autoscalers, &mut autoscalers);
-        if **self.grants.load() != grants {
+        if let Some(files) = &self.cluster {
+            files.grant(&autoscalers, &grants);
+        } else if **self.grants.load() != grants {
             self.grants.store(Arc::new(grants));
         }
         if self.specs.send(autoscalers.clone()).await.is_err() {
@@ -159,6 +165,9 @@ impl Reload {
         // After the engine knows them: it does not listen to reports about strangers.
         if let Some(workloads) = &mut self.workloads {
             workloads.follow(&self.autoscalers);
+        }
+        if let Some(files) = &self.cluster {
+            files.follow(&self.autoscalers);
         }
     }
 

@@ -85,11 +85,11 @@ impl ClusterArgs {
             namespace: self.lease_namespace,
             election: (!self.no_leader_election).then_some(Election {
                 name: self.lease_name,
-                identity: self.identity,
                 lease_duration: self.lease_duration,
                 renew_deadline: self.renew_deadline,
                 retry_period: self.retry_period,
             }),
+            identity: self.identity,
             patches_per_second: self.kube_qps,
             patches_at_once: self.kube_burst,
         })

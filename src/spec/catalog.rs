@@ -409,6 +409,18 @@ impl Catalog {
         }
     }
 
+    /// What files alone grant and need: in force before the first list of custom resources is complete.
+    #[must_use]
+    pub fn of_base(&self) -> (&Grants, WantedSecrets) {
+        (&self.base.grants, settle::keys_of(self.base.grants.declared().iter().map(|declared| &**declared.connection)))
+    }
+
+    /// How many objects the next [`Catalog::settle`] has to validate, at least.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.dirty.len() + self.changed_connections.len()
+    }
+
     /// All QueueAutoscalers, for a snapshot.
     #[must_use]
     pub fn resources(&self) -> BTreeMap<AutoscalerId, Arc<Resource>> {

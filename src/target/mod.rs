@@ -43,6 +43,17 @@ pub trait Target: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ScaleError>> + Send;
 }
 
+impl<T: Target> Target for Arc<T> {
+    fn scale(
+        &self,
+        id: &AutoscalerId,
+        from: Replicas,
+        to: Replicas,
+    ) -> impl Future<Output = Result<(), ScaleError>> + Send {
+        T::scale(self, id, from, to)
+    }
+}
+
 /// Why a workload was not scaled. One variant for each thing that the caller does about it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScaleError {

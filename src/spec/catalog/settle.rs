@@ -242,13 +242,18 @@ impl Catalog {
         let declared = declared.iter().map(|declared| &**declared.connection);
         let by_last_good = self.by_last_good.iter().filter_map(|id| self.autoscalers.get(id)?.resource.spec.as_deref());
         let orphaned = by_last_good.flat_map(|spec| spec.triggers.iter().map(|trigger| &*trigger.connection));
-        let mut wanted: WantedSecrets = BTreeMap::new();
-        for key in declared.chain(orphaned).flat_map(ConnectionSpec::secret_keys) {
-            let of_secret = wanted.entry((key.namespace.clone(), key.name.clone())).or_default();
-            of_secret.insert(key.key.clone());
-        }
-        wanted
+        keys_of(declared.chain(orphaned))
     }
+}
+
+/// What connecting to all of these takes.
+pub(super) fn keys_of<'a>(connections: impl Iterator<Item = &'a ConnectionSpec>) -> WantedSecrets {
+    let mut wanted: WantedSecrets = BTreeMap::new();
+    for key in connections.flat_map(ConnectionSpec::secret_keys) {
+        let of_secret = wanted.entry((key.namespace.clone(), key.name.clone())).or_default();
+        of_secret.insert(key.key.clone());
+    }
+    wanted
 }
 
 fn read_connection(kind: Kind, (namespace, name): &Scoped, text: &str, fence: &Grants) -> Reading<Grant> {
