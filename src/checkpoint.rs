@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::engine::{Envelope, Memory};
-use crate::model::{AutoscalerId, Tick};
+use crate::model::{AutoscalerId, Key, Tick};
 use crate::telemetry::names;
 
 /// Shards of a checkpoint. Ten thousand autoscalers are one to two megabytes, and a ConfigMap holds one: so each of eight
@@ -60,6 +60,40 @@ pub struct Ask {
 pub enum Note {
     Remember(AutoscalerId, Envelope),
     Forget(AutoscalerId),
+}
+
+/// What was told of each autoscaler last, so that only what is new is told.
+#[derive(Default)]
+pub struct Told(Vec<Option<Envelope>>);
+
+impl Told {
+    /// What is new of the autoscaler `key`, if anything is; it counts as told then.
+    pub fn note(&mut self, key: Key, id: &AutoscalerId, envelope: Envelope, now: Tick) -> Option<Note> {
+        if self.0.len() <= key.index() {
+            self.0.resize(key.index() + 1, None);
+        }
+        let told = self.0.get_mut(key.index())?;
+        if told.as_ref().is_some_and(|told| told.still_says(&envelope, now)) {
+            return None;
+        }
+        *told = Some(envelope.clone());
+        Some(Note::Remember(id.clone(), envelope))
+    }
+
+    #[must_use]
+    pub fn is_told(&self, key: Key) -> bool {
+        self.0.get(key.index()).is_some_and(Option::is_some)
+    }
+
+    /// It is gone. Returns whether it was told of.
+    pub fn forget(&mut self, key: Key) -> bool {
+        self.0.get_mut(key.index()).and_then(Option::take).is_some()
+    }
+
+    /// Whoever asks next knows nothing.
+    pub fn forget_all(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// A memory of before this process.
@@ -318,7 +352,8 @@ impl<S: Store> Checkpointer<S> {
 /// Which shard an autoscaler belongs to: the same in every process and release.
 #[must_use]
 pub fn shard_of(id: &AutoscalerId) -> usize {
-    let hash = codec::fnv(id.namespace.as_bytes()) ^ codec::fnv(id.name.as_bytes()).rotate_left(1);
-    // The low bits of this hash depend on the low bits of the bytes alone.
-    usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or(0)
+    let hash = codec::fnv(id.namespace.as_bytes()).rotate_left(32) ^ codec::fnv(id.name.as_bytes());
+    // FNV alone hardly spreads what differs in its last letter: the mixing step of MurmurHash3.
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or(0)
 }

@@ -1,5 +1,12 @@
 //! Custom resources to specs, without any server: what one change costs, what stays in force, who is refused.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "a test"
+)]
 
 use std::alloc::System;
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tidegate::cluster::crd::{self, Kind};
+use tidegate::cluster::rbac::{self, Names, ROWS, Request, ScaleKind, SecretName};
 use tidegate::spec::load::{Loaded, SourceText, Terms, load};
 use tidegate::spec::manifest;
 use tidegate::spec::problem::Problems;
@@ -156,7 +157,7 @@ fn good_manifests_fit_but_for_what_only_files_may_say() {
         for (kind, object) in objects(&path).unwrap() {
             for refusal in refusals(kind, &object) {
                 let at = refusal.split(": ").next().unwrap().to_owned();
-                assert!(refusal.contains("only"), "{}: {refusal}", path.display());
+                assert!(refusal.contains("a custom resource "), "{}: {refusal}", path.display());
                 refused.push((stem(&path), at));
             }
         }
@@ -380,4 +381,95 @@ fn what_the_status_writer_writes_fits() {
     assert_eq!(refusals(Kind::QueueAutoscaler, &object), [""; 0]);
     object["status"]["conditions"][1] = object["status"]["conditions"][0].clone();
     assert_eq!(refusals(Kind::QueueAutoscaler, &object).len(), 1, "each type once");
+}
+
+// === permissions ===
+
+#[test]
+fn the_committed_permissions_are_those_that_are_printed() {
+    let path = "deploy/rbac/cluster.yaml";
+    let committed = fs::read_to_string(root().join(path)).unwrap_or_default();
+    assert!(committed == rbac::yaml(&Request::default()), "{path} is old; run: cargo run -- crd --rbac > {path}");
+}
+
+#[test]
+fn what_is_printed_grants_what_the_rows_say_and_nothing_more() {
+    let request = Request {
+        namespaces: vec!["shop".to_owned(), "123".to_owned()],
+        own_namespace: "no".to_owned(),
+        scale_kinds: vec![ScaleKind { group: "argoproj.io".to_owned(), resource: "rollouts".to_owned() }],
+        secrets: vec![
+            SecretName { namespace: None, name: "redis".to_owned() },
+            SecretName { namespace: Some("pulse".to_owned()), name: "shared".to_owned() },
+        ],
+        ..Request::default()
+    };
+    for request in [Request::default(), request] {
+        // As (namespace, group, resource, verb, name).
+        let mut granted = Vec::new();
+        for grant in rbac::grants(&request) {
+            assert!(!grant.why.is_empty() && !grant.part.is_empty(), "{grant:?}");
+            for (resource, verb) in grant.resources.iter().flat_map(|r| grant.verbs.iter().map(move |v| (r, v))) {
+                let names = if grant.names.is_empty() { vec![None] } else { grant.names.iter().map(Some).collect() };
+                for name in names {
+                    let call = (&grant.namespace, &grant.group, resource, verb, name);
+                    granted.push(format!("{call:?}"));
+                }
+            }
+        }
+        let mut printed = Vec::new();
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&rbac::yaml(&request)).unwrap();
+        for role in documents.iter().filter(|document| document["rules"].is_array()) {
+            let texts = |value: &Value| -> Vec<String> {
+                value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+            };
+            let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
+            let bound = documents
+                .iter()
+                .find(|other| other["roleRef"]["kind"] == role["kind"] && other["metadata"] == role["metadata"]);
+            assert_eq!(bound.unwrap()["subjects"][0]["namespace"], request.own_namespace);
+            for rule in role["rules"].as_array().unwrap() {
+                let names = texts(&rule["resourceNames"]);
+                let names = if names.is_empty() { vec![None] } else { names.iter().map(Some).collect() };
+                for group in texts(&rule["apiGroups"]) {
+                    for (resource, verb) in texts(&rule["resources"])
+                        .iter()
+                        .flat_map(|r| texts(&rule["verbs"]).into_iter().map(move |v| (r, v)))
+                    {
+                        for name in &names {
+                            let call = (&namespace, &group, resource, verb.as_str(), *name);
+                            printed.push(format!("{call:?}"));
+                        }
+                    }
+                }
+            }
+        }
+        granted.sort();
+        printed.sort();
+        assert_eq!(granted, printed);
+        assert!(!granted.iter().any(|call| call.contains('*')), "no wildcard");
+        let anybodys = granted.iter().any(|call| call.contains("secrets") && call.contains("None)"));
+        assert_eq!(anybodys, request.secrets.is_empty(), "Secrets by name, where names are known");
+    }
+}
+
+#[test]
+fn a_call_is_allowed_where_its_row_is_granted_only() {
+    let request = Request { namespaces: vec!["shop".to_owned()], ..Request::default() };
+    let grants = rbac::grants(&request);
+    let allowed = |namespace: Option<&str>, group: &str, resource: &str, verb: &str, name: Option<&str>| {
+        grants.iter().any(|grant| grant.allows(namespace, group, resource, verb, name))
+    };
+    assert!(allowed(Some("shop"), "apps", "deployments", "watch", None));
+    assert!(allowed(Some("shop"), "apps", "deployments/scale", "patch", Some("worker")));
+    assert!(!allowed(Some("shop"), "apps", "deployments", "patch", Some("worker")), "only its scale");
+    assert!(!allowed(None, "apps", "deployments", "watch", None), "only in the namespace");
+    assert!(!allowed(Some("billing"), "apps", "deployments/scale", "get", Some("worker")));
+    assert!(allowed(Some("tidegate"), "coordination.k8s.io", "leases", "update", Some("tidegate")));
+    assert!(!allowed(Some("tidegate"), "coordination.k8s.io", "leases", "update", Some("other")));
+    assert!(!allowed(Some("tidegate"), "", "secrets", "list", None), "not even in its own namespace");
+    for row in &ROWS {
+        let named = matches!(row.names, Names::Lease | Names::Checkpoints);
+        assert!(!(named && row.verbs.contains(&"create")), "nobody can be allowed to create by name: {row:?}");
+    }
 }

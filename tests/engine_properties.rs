@@ -8,17 +8,19 @@
 
 #![expect(clippy::expect_used, clippy::cast_possible_truncation, reason = "a test may end on its own mistakes")]
 
-use std::sync::Arc;
+#[path = "engine_properties/world.rs"]
+mod world;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use tidegate::engine::{Effect, Engine, Event, Memory, Role, invariants};
+use tidegate::engine::{Event, Memory, Role, invariants};
 use tidegate::model::*;
 use tidegate::spec::*;
+use world::{ANYTHING, Happening, KEY, Shape, World, all_fresh, autoscaler, fresh, history, reads, samples, wanted};
 
 const CASES: u32 = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
-const KEY: Key = Key(0);
 /// The tests' "now" begins here, so that ages reach back.
 const START: u64 = 100_000_000;
 
@@ -31,250 +33,6 @@ fn config() -> ProptestConfig {
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
     }
-}
-
-// === random manifests ===
-
-fn rules(
-    windows: BoxedStrategy<u64>,
-    rates: bool,
-    tolerance: BoxedStrategy<f64>,
-) -> impl Strategy<Value = ScalingRules> {
-    let policy =
-        (any::<bool>(), 1i32..120, prop::sample::select(vec![1u64, 5, 15, 60])).prop_map(|(pods, value, period)| {
-            RatePolicy {
-                kind: if pods { RateKind::Pods } else { RateKind::Percent },
-                value: if pods { value % 7 + 1 } else { value },
-                period: Duration::from_secs(period),
-            }
-        });
-    let policies = prop::collection::vec(policy, 0..=if rates { 2 } else { 0 });
-    let select = prop::sample::select(vec![SelectPolicy::Max, SelectPolicy::Max, SelectPolicy::Min]);
-    (windows, policies, select, tolerance).prop_map(|(window, policies, select_policy, tolerance)| ScalingRules {
-        stabilization_window: Duration::from_secs(window),
-        select_policy,
-        policies,
-        tolerance,
-    })
-}
-
-#[derive(Clone, Copy)]
-struct Shape {
-    up_window: bool,
-    rates: bool,
-    tolerance: bool,
-    fallback: bool,
-}
-
-const ANYTHING: Shape = Shape { up_window: true, rates: true, tolerance: true, fallback: true };
-
-fn autoscaler(shape: Shape) -> impl Strategy<Value = AutoscalerSpec> {
-    let pick = |on: bool, from: Vec<u64>| if on { prop::sample::select(from).boxed() } else { Just(0).boxed() };
-    let tolerance =
-        || if shape.tolerance { prop::sample::select(vec![0.0, 0.1, 0.5]).boxed() } else { Just(0.0).boxed() };
-    let up = rules(pick(shape.up_window, vec![0, 0, 3, 20]), shape.rates, tolerance());
-    let down = rules(pick(true, vec![0, 5, 20, 60]), shape.rates, tolerance());
-    let bounds = (0i32..4, 0i32..12, any::<bool>()).prop_map(|(min, more, idle)| Bounds {
-        min,
-        max: (min + more).max(1),
-        idle: (idle && min > 0).then_some(min - 1),
-    });
-    let behavior = prop::sample::select(if shape.fallback {
-        vec![
-            FallbackBehavior::Hold,
-            FallbackBehavior::Static { replicas: 3 },
-            FallbackBehavior::CurrentReplicas,
-            FallbackBehavior::CurrentReplicasIfHigher { replicas: 3 },
-            FallbackBehavior::CurrentReplicasIfLower { replicas: 2 },
-        ]
-    } else {
-        vec![FallbackBehavior::Hold]
-    });
-    let triggers = prop::collection::vec((1i64..8, prop::sample::select(vec![0.0, 0.0, 3.0])), 1..=3);
-    (bounds, up, down, behavior, triggers, prop::sample::select(vec![0u64, 4, 30]), prop::sample::select(vec![0u64, 9]))
-        .prop_map(|(bounds, up, down, behavior, triggers, cooldown, initial)| AutoscalerSpec {
-            id: AutoscalerId::new("ns", "name"),
-            origin: Origin::Manifest,
-            target: Some(TargetRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "w".into() }),
-            bounds,
-            polling_interval: Duration::from_secs(1),
-            max_sample_age: Duration::from_secs(3),
-            cooldown: Duration::from_secs(cooldown),
-            initial_cooldown: Duration::from_secs(initial),
-            triggers: triggers
-                .into_iter()
-                .enumerate()
-                .map(|(i, (target, activation_threshold))| TriggerSpec {
-                    name: format!("trigger-{i}").into(),
-                    metric_name: format!("m{i}").into(),
-                    connection: Arc::new(ConnectionSpec { name: "c".into(), server: Server::Memory }),
-                    source: Source::Memory { queue: format!("q{i}").into() },
-                    policy: Policy::BacklogPerReplica { target: MilliValue(target * 1000) },
-                    activation_threshold,
-                })
-                .collect(),
-            behavior: Behavior::Rules { up, down },
-            fallback: Fallback { after: Duration::from_secs(5), behavior },
-            pause: Pause::default(),
-            dry_run: false,
-            restore_on_delete: false,
-            force_activation: false,
-        })
-}
-
-// === random histories ===
-
-#[derive(Clone, Debug)]
-enum Happening {
-    /// All triggers are read: `None` fails.
-    Read(Vec<Option<u8>>),
-    Nothing,
-    /// The target refuses what is asked of it now.
-    Refusal,
-    /// Somebody's `kubectl scale`.
-    Hand(u8),
-}
-
-fn reads() -> impl Strategy<Value = Happening> {
-    let backlog = prop_oneof![1 => Just(None), 3 => Just(Some(0)), 6 => (0u8..40).prop_map(Some)];
-    prop::collection::vec(backlog, 3).prop_map(Happening::Read)
-}
-
-/// Every trigger answers.
-fn fresh() -> impl Strategy<Value = Happening> {
-    prop::collection::vec((0u8..40).prop_map(Some), 3).prop_map(Happening::Read)
-}
-
-fn history(hands: bool, length: usize) -> impl Strategy<Value = Vec<(u16, Happening)>> {
-    let happening = prop_oneof![
-        8 => reads().boxed(),
-        1 => Just(Happening::Nothing).boxed(),
-        1 => if hands { Just(Happening::Refusal).boxed() } else { Just(Happening::Nothing).boxed() },
-        1 => if hands { (0u8..14).prop_map(Happening::Hand).boxed() } else { reads().boxed() },
-    ];
-    let pause = prop_oneof![4 => 0u16..1500, 1 => 1500u16..9000];
-    prop::collection::vec((pause, happening), 1..length)
-}
-
-// === the world ===
-
-struct World {
-    engine: Engine,
-    spec: Arc<AutoscalerSpec>,
-    now: u64,
-    replicas: Replicas,
-    refuse: bool,
-    effects: Vec<Effect>,
-    deadline: Tick,
-}
-
-impl World {
-    fn new(spec: &AutoscalerSpec, now: u64, replicas: Replicas) -> Self {
-        let mut world = World::unseen(spec, now, replicas);
-        world.see();
-        world
-    }
-
-    fn unseen(spec: &AutoscalerSpec, now: u64, replicas: Replicas) -> Self {
-        let spec = Arc::new(spec.clone());
-        let mut world = World {
-            engine: Engine::new(),
-            spec: Arc::clone(&spec),
-            now,
-            replicas,
-            refuse: false,
-            effects: Vec::new(),
-            deadline: Tick::NEVER,
-        };
-        world.tell(Event::Spec { spec, role: Role::Controls });
-        world
-    }
-
-    fn see(&mut self) {
-        self.tell(Event::Current { replicas: self.replicas, set_by: SetBy::Unknown });
-    }
-
-    fn tick(&self) -> Tick {
-        Tick::from_millis(self.now)
-    }
-
-    fn decision(&self) -> &Decision {
-        self.engine.decision(KEY).expect("it exists")
-    }
-
-    /// Tells the engine and does what it asks.
-    fn tell(&mut self, event: Event) {
-        self.deadline = self.engine.handle(self.tick(), KEY, event, &mut self.effects);
-        while let Some(effect) = self.effects.pop() {
-            if let Effect::Scale { from, to, .. } = effect {
-                assert_eq!(from, self.replicas, "asked from what is there");
-                let succeeded = !std::mem::take(&mut self.refuse);
-                if succeeded {
-                    self.replicas = to;
-                }
-                self.effects.clear();
-                self.deadline =
-                    self.engine.handle(self.tick(), KEY, Event::Applied { from, to, succeeded }, &mut self.effects);
-                self.see_quietly();
-            }
-        }
-    }
-
-    fn see_quietly(&mut self) {
-        let current = Event::Current { replicas: self.replicas, set_by: SetBy::Unknown };
-        self.deadline = self.engine.handle(self.tick(), KEY, current, &mut self.effects);
-    }
-
-    /// Runs to `then`, keeping the engine's deadlines on the way.
-    fn pass(&mut self, pause: u64) {
-        let then = self.now + pause;
-        while self.deadline.as_nanos().div_ceil(1_000_000) < then && self.deadline > self.tick() {
-            self.now = self.deadline.as_nanos().div_ceil(1_000_000).max(self.now + 1);
-            self.tell(Event::Evaluate);
-        }
-        self.now = then;
-    }
-
-    fn happen(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Read(backlogs) => {
-                for (trigger, backlog) in (0..self.spec.triggers.len() as u16).zip(backlogs) {
-                    let value = backlog
-                        .map(|b| Observation { backlog: f64::from(b) })
-                        .ok_or_else(|| ReadFailure::new(FailureKind::Timeout, "scripted"));
-                    self.tell(Event::Sample { trigger, round: Round(1), taken: self.tick(), value });
-                }
-            }
-            Happening::Nothing => self.tell(Event::Evaluate),
-            Happening::Refusal => self.refuse = true,
-            Happening::Hand(replicas) => {
-                self.replicas = i32::from(*replicas);
-                self.see();
-            }
-        }
-    }
-
-    fn down_window(&self) -> u64 {
-        let Behavior::Rules { down, .. } = &self.spec.behavior else { unreachable!() };
-        down.stabilization_window.as_millis() as u64
-    }
-
-    /// The longest that anything is remembered, in ms.
-    fn horizon(&self) -> u64 {
-        let Behavior::Rules { up, down } = &self.spec.behavior else { unreachable!() };
-        let periods = up.policies.iter().chain(&down.policies).map(|p| p.period);
-        let all = [up.stabilization_window, down.stabilization_window, self.spec.cooldown, self.spec.initial_cooldown];
-        periods.chain(all).max().unwrap_or_default().as_millis() as u64
-    }
-}
-
-/// What the Want stage said.
-fn wanted(decision: &Decision) -> Option<Replicas> {
-    decision.steps.iter().find(|step| step.stage == Stage::Want).map(|step| step.after)
-}
-
-fn all_fresh(spec: &AutoscalerSpec, happening: &Happening) -> bool {
-    matches!(happening, Happening::Read(b) if b.iter().take(spec.triggers.len()).all(Option::is_some))
 }
 
 proptest! {
@@ -393,6 +151,67 @@ proptest! {
         }
     }
 
+    /// Whoever follows decides what the leader decides, stage by stage, and does nothing; and whoever takes over goes on
+    /// as the leader would have gone on.
+    ///
+    /// All policies have one period here, as in the restart below: two steps of the leader between two looks are one
+    /// change for who follows, and where the directions' periods differ the HPA's habit of overwriting outdated changes
+    /// depends on how many there were.
+    #[test]
+    fn a_follower_decides_as_the_leader_and_goes_on_as_it_would(
+        spec in autoscaler(ANYTHING), start in 0i32..12, before in history(true, 20), after in history(true, 20),
+    ) {
+        let mut spec = spec;
+        if let Behavior::Rules { up, down } = &mut spec.behavior {
+            up.policies.iter_mut().chain(&mut down.policies).for_each(|policy| policy.period = Duration::from_secs(15));
+        }
+        let mut leader = World::telling(&spec, START, start, Role::Controls);
+        let mut follower = World::telling(&spec, START, start, Role::Follows);
+        leader.see();
+        follower.see();
+        follow(&mut leader, &mut follower, None);
+        for (pause, happening) in &before {
+            let then = leader.now + u64::from(*pause);
+            loop {
+                let due = leader.deadline.min(follower.deadline).as_nanos().div_ceil(1_000_000).max(leader.now + 1);
+                if due >= then {
+                    break;
+                }
+                (leader.now, follower.now) = (due, due);
+                follow(&mut leader, &mut follower, Some(Event::Evaluate));
+            }
+            (leader.now, follower.now) = (then, then);
+            match happening {
+                Happening::Read(backlogs) => {
+                    for sample in samples(&spec, backlogs, leader.tick()) {
+                        follow(&mut leader, &mut follower, Some(sample));
+                    }
+                }
+                Happening::Nothing => follow(&mut leader, &mut follower, Some(Event::Evaluate)),
+                Happening::Refusal => leader.refuse = true,
+                Happening::Hand(_) => {
+                    // The one who only looks is told first, so that it sees what the leader makes of it apart.
+                    follower.happen(happening);
+                    leader.happen(happening);
+                    follow(&mut leader, &mut follower, None);
+                }
+            }
+            let (l, f) = (leader.decision(), follower.decision());
+            prop_assert!(l.desired == f.desired && l.reason == f.reason && l.active == f.active, "leader {:?}\nfollower {:?}", l, f);
+            prop_assert_eq!(leader.replicas, follower.replicas);
+        }
+        leader.refuse = false;
+        follower.tell(Event::Role { role: Role::Controls });
+        prop_assert_eq!(leader.replicas, follower.replicas, "nothing was left to do: {:?}", follower.decision());
+        for (pause, happening) in &after {
+            for world in [&mut leader, &mut follower] {
+                world.pass(u64::from(*pause));
+                world.happen(happening);
+            }
+            prop_assert_eq!(leader.replicas, follower.replicas, "leader {:?}\nnew {:?}", leader.decision(), follower.decision());
+        }
+    }
+
     /// Killed between checkpoints: never below the process that was not killed; without rate limits equal after one
     /// window of samples, whatever they say.
     #[test]
@@ -428,6 +247,20 @@ proptest! {
         if let Ok(memory) = Memory::from_bytes(&bytes) {
             prop_assert_eq!(Memory::from_bytes(&memory.to_bytes()).map(|m| m.to_bytes()), Ok(memory.to_bytes()));
         }
+    }
+}
+
+/// Both hear it, and the follower sees what the leader did.
+fn follow(leader: &mut World, follower: &mut World, event: Option<Event>) {
+    if let Some(event) = event {
+        leader.tell(event.clone());
+        follower.tell(event);
+    }
+    let changed = (leader.replicas, leader.by) != (follower.replicas, follower.by);
+    (follower.replicas, follower.by) = (leader.replicas, leader.by);
+    if changed {
+        follower.see();
+        assert_eq!(follower.replicas, leader.replicas, "whoever follows changes nothing");
     }
 }
 

@@ -134,7 +134,15 @@ impl World {
     }
 
     fn see(&mut self, replicas: Replicas) {
-        self.tell(Event::Current { replicas, set_by: SetBy::Unknown });
+        self.see_set(replicas, SetBy::Unknown);
+    }
+
+    fn see_set(&mut self, replicas: Replicas, set_by: SetBy) {
+        self.tell(Event::Current { replicas, set_by });
+    }
+
+    fn takes(&mut self, role: Role) {
+        self.tell(Event::Role { role });
     }
 
     fn read(&mut self, trigger: u16, backlog: f64) {
@@ -772,6 +780,248 @@ fn a_zero_that_was_refused_us_is_somebody_elses_when_it_comes() {
     assert_eq!(world.reason(), Reason::ManuallyStopped);
 }
 
+// === whose zero, where the target knows ===
+
+fn stopped(world: &mut World) -> bool {
+    world.settle(9.0) == 0 && world.reason() == Reason::ManuallyStopped
+}
+
+#[test]
+fn a_zero_that_tidegate_set_is_sleep_whoever_of_us_it_was_and_whenever() {
+    for (min, idle) in [(0, None), (3, None), (3, Some(1))] {
+        // At first sight: an earlier run's, or a pause's.
+        let mut world = World::unseen(spec(bounds(min, 10, idle)));
+        world.see_set(0, SetBy::Tidegate);
+        assert_eq!(world.settle(9.0), 9, "min {min}, idle {idle:?}");
+        // And while it is watched: a former leader's last patch.
+        let mut world = World::unseen(spec(bounds(min, 10, idle)));
+        world.see_set(4, SetBy::Tidegate);
+        world.see_set(0, SetBy::Tidegate);
+        assert_eq!(world.settle(9.0), 9, "min {min}, idle {idle:?}");
+    }
+}
+
+#[test]
+fn a_zero_that_somebody_else_set_while_it_was_watched_is_a_stop_until_it_is_raised() {
+    for role in [Role::Controls, Role::Follows] {
+        let mut world = World::with_role(plain(), role);
+        world.see_set(4, SetBy::Other);
+        world.read(0, 4.0);
+        world.see_set(0, SetBy::Other);
+        assert!(stopped(&mut world), "{role:?}");
+        world.see_set(0, SetBy::Other);
+        assert!(stopped(&mut world), "{role:?}: told again");
+        world.takes(Role::Controls);
+        assert!(stopped(&mut world), "{role:?}: also for who takes over");
+        world.see_set(1, SetBy::Other);
+        assert_eq!(world.settle(9.0), 9, "{role:?}");
+    }
+}
+
+#[test]
+fn a_workload_created_without_replicas_sleeps_where_it_may_rest_at_zero() {
+    for (min, idle, wakes) in [(0, None, true), (3, Some(0), true), (3, Some(1), false), (3, None, false)] {
+        let mut world = World::unseen(spec(bounds(min, 10, idle)));
+        world.see_set(0, SetBy::Other);
+        world.see_set(0, SetBy::Other);
+        assert_eq!(!stopped(&mut world), wakes, "min {min}, idle {idle:?}");
+    }
+}
+
+#[test]
+fn a_hand_that_was_faster_than_our_own_zero_is_a_stop_whichever_news_comes_first() {
+    for report_first in [true, false] {
+        let mut world = World::unseen(plain());
+        world.see_set(4, SetBy::Tidegate);
+        world.settle(4.0);
+        world.read(0, 0.0);
+        assert_eq!(world.asked(), [(4, 0)]);
+        // The target found zero replicas there already and says that all is well.
+        if report_first {
+            world.see_set(0, SetBy::Other);
+            world.applied(4, 0, true);
+        } else {
+            world.applied(4, 0, true);
+            world.see_set(0, SetBy::Other);
+        }
+        assert!(stopped(&mut world), "report first: {report_first}");
+    }
+}
+
+#[test]
+fn our_own_zero_is_ours_when_somebodys_count_before_it_is_told_late() {
+    let mut world = World::unseen(plain());
+    world.see_set(4, SetBy::Tidegate);
+    world.settle(4.0);
+    world.read(0, 0.0);
+    world.obey();
+    world.see_set(4, SetBy::Other);
+    world.asked();
+    world.see_set(0, SetBy::Tidegate);
+    assert_eq!(world.settle(9.0), 9);
+}
+
+#[test]
+fn raised_and_stopped_again_between_two_looks_is_a_stop() {
+    let mut world = World::unseen(plain());
+    world.see_set(0, SetBy::Tidegate);
+    world.settle(0.0);
+    world.see_set(0, SetBy::Other);
+    assert!(stopped(&mut world));
+}
+
+#[test]
+fn force_activation_raises_what_is_known_to_be_stopped_and_late_news_does_not_stop_it_again() {
+    let mut world = World::unseen(spec(|s| s.bounds.min = 2));
+    world.see_set(4, SetBy::Other);
+    world.settle(4.0);
+    world.see_set(0, SetBy::Other);
+    assert!(stopped(&mut world));
+    world.respec(spec(|s| (s.bounds.min, s.force_activation) = (2, true)));
+    assert_eq!(world.obey(), 9);
+    world.see_set(0, SetBy::Other);
+    world.asked();
+    world.see_set(9, SetBy::Tidegate);
+    world.respec(spec(|s| s.bounds.min = 2));
+    assert_eq!(world.settle(3.0), 3, "and it stays raised");
+}
+
+#[test]
+fn a_memory_tells_a_stop_of_the_meantime_from_a_workload_that_slept() {
+    let history = |stands: Replicas, by: SetBy| {
+        let mut old = World::unseen(plain());
+        old.see_set(stands, by);
+        old.settle(f64::from(stands));
+        old
+    };
+    // Stood at four; slept at a zero of ours; slept at somebody's.
+    for (stands, by, then, is_stopped) in [
+        (4, SetBy::Tidegate, SetBy::Other, true),
+        (4, SetBy::Tidegate, SetBy::Tidegate, false),
+        (4, SetBy::Tidegate, SetBy::Unknown, false),
+        (0, SetBy::Tidegate, SetBy::Other, true),
+        (0, SetBy::Tidegate, SetBy::Tidegate, false),
+        (0, SetBy::Other, SetBy::Other, false),
+    ] {
+        for seen_first in [true, false] {
+            let (mut new, memory) = history(stands, by).reborn(plain());
+            if seen_first {
+                new.see_set(0, then);
+            }
+            new.engine.restore(new.now, KEY, &memory, seconds(5), false);
+            if !seen_first {
+                new.see_set(0, then);
+            }
+            let case = format!("stood at {stands} by {by:?}, found at zero by {then:?}, seen first {seen_first}");
+            assert_eq!(stopped(&mut new), is_stopped, "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_stop_survives_a_restart_also_where_it_may_rest_at_zero() {
+    for by in [SetBy::Other, SetBy::Unknown] {
+        let mut old = World::unseen(plain());
+        old.see_set(4, by);
+        old.settle(4.0);
+        old.see_set(0, by);
+        assert!(stopped(&mut old));
+        let (mut new, memory) = old.reborn(plain());
+        new.engine.restore(new.now, KEY, &memory, seconds(5), false);
+        new.see_set(0, by);
+        assert!(stopped(&mut new), "{by:?}");
+    }
+}
+
+#[test]
+fn an_owners_zero_is_judged_as_at_first_sight_by_who_only_advised_and_is_to_act() {
+    for (min, wakes) in [(0, true), (2, false)] {
+        let mut world = World::with_role(spec(bounds(min, 10, None)), Role::Advises);
+        world.see_set(4, SetBy::Other);
+        world.read(0, 4.0);
+        world.see_set(0, SetBy::Other);
+        assert_eq!(world.reason(), Reason::AboveTarget, "advice is about the queue");
+        world.takes(Role::Controls);
+        assert_eq!(!stopped(&mut world), wakes, "min {min}");
+    }
+}
+
+// === roles ===
+
+#[test]
+fn whoever_takes_over_asks_at_once_for_what_is_wanted() {
+    let mut world = World::with_role(plain(), Role::Follows);
+    world.read(0, 5.0);
+    assert!(!world.decision().current_known, "it decides nothing before it has seen the workload");
+    world.see_set(2, SetBy::Tidegate);
+    assert_eq!((world.decision().desired, world.asked()), (5, vec![]));
+    world.takes(Role::Controls);
+    assert_eq!(world.asked(), [(2, 5)]);
+}
+
+#[test]
+fn whoever_leads_no_more_has_asked_for_nothing_and_late_answers_change_nothing() {
+    for role in [Role::Follows, Role::Advises] {
+        let limited = up(|u| u.policies = vec![policy(RateKind::Pods, 3, 60)]);
+        let mut world = World::unseen(spec(|s| (s.behavior, s.max_sample_age) = (limited, seconds(100))));
+        world.see_set(2, SetBy::Tidegate);
+        world.read(0, 9.0);
+        assert_eq!(world.asked(), [(2, 5)]);
+        world.takes(role);
+        // Its patch arrives after all, and is seen before its answer comes.
+        world.see_set(5, SetBy::Tidegate);
+        world.applied(2, 5, true);
+        assert_eq!(world.asked(), [], "{role:?}");
+        world.takes(Role::Controls);
+        assert_eq!(world.asked(), [], "{role:?}: it counts once, and uses the limit up");
+        assert_eq!(world.reason(), Reason::ScaleUpLimit);
+        assert_eq!(world.pass(seconds(60)), 8, "{role:?}: and is over after its period");
+    }
+}
+
+#[test]
+fn a_take_over_does_not_scale_faster_than_one_controller_would() {
+    let limited = || spec(|s| s.behavior = up(|u| u.policies = vec![policy(RateKind::Pods, 3, 60)]));
+    for (by, next) in [(SetBy::Tidegate, vec![]), (SetBy::Unknown, vec![]), (SetBy::Other, vec![(4, 7)])] {
+        let mut world = World::with_role(limited(), Role::Follows);
+        world.see_set(1, SetBy::Other);
+        world.read(0, 9.0);
+        world.see_set(4, by);
+        world.takes(Role::Controls);
+        assert_eq!(world.asked(), next, "{by:?}");
+    }
+}
+
+#[test]
+fn the_former_leaders_last_patch_counts_although_it_is_seen_after_the_take_over() {
+    let behavior = up(|u| u.policies = vec![policy(RateKind::Pods, 3, 60)]);
+    let mut world = World::with_role(spec(|s| s.behavior = behavior), Role::Follows);
+    world.see_set(1, SetBy::Other);
+    world.read(0, 1.0);
+    world.takes(Role::Controls);
+    assert_eq!(world.asked(), []);
+    // The former leader knew of more work, and this one hears of both at once.
+    let value = Ok(Observation { backlog: 9.0 });
+    world.engine.observe(Sample { key: KEY, trigger: 0, asked: world.now, round: Round(1), taken: world.now, value });
+    world.see_set(4, SetBy::Tidegate);
+    assert_eq!((world.asked(), world.reason()), (vec![], Reason::ScaleUpLimit));
+}
+
+#[test]
+fn who_is_refused_follows_what_the_owner_does_and_asks_for_nothing() {
+    let mut world = World::with_role(plain(), Role::Controls);
+    world.see_set(4, SetBy::Tidegate);
+    world.read(0, 6.0);
+    assert_eq!(world.asked(), [(4, 6)]);
+    world.takes(Role::Advises);
+    for (stands, backlog) in [(9, 1.0), (0, 3.0), (2, 0.0)] {
+        world.see_set(stands, SetBy::Other);
+        world.read(0, backlog);
+        assert_eq!((world.decision().current, world.asked()), (stands, vec![]));
+        assert_ne!(world.reason(), Reason::ManuallyStopped);
+    }
+}
+
 // === effects ===
 
 #[test]
@@ -940,6 +1190,125 @@ fn a_memory_of_another_version_is_an_error_and_not_a_guess() {
     }
     assert_eq!(Memory::from_bytes(&bytes), Err(MemoryError::Version(250)));
     assert_eq!(Memory::from_bytes(&[]), Err(MemoryError::Malformed));
+}
+
+#[test]
+fn a_memory_of_the_first_version_is_still_read() {
+    let mut old = World::new(spec(|s| s.behavior = down(|d| d.stabilization_window = seconds(10))), 8);
+    old.settle(8.0);
+    let memory = old.engine.memory(old.now, KEY).expect("it exists");
+    let mut bytes = memory.to_bytes();
+    // The one thing that the second version added, and that no complete memory has: after four lists, of which only the
+    // second has an entry (an age of nothing, eight replicas).
+    let first_lists = [2, 0, 1, 0, 16, 0, 0];
+    assert_eq!(bytes.get(..7), Some(first_lists.as_slice()));
+    assert_eq!(bytes.remove(7), 0);
+    *bytes.first_mut().expect("a version") = 1;
+    assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
+}
+
+#[test]
+fn a_checkpoint_of_a_steady_autoscaler_says_the_same_for_ever() {
+    let steady = || {
+        spec(|s| {
+            s.cooldown = seconds(30);
+            s.behavior = down(|d| d.stabilization_window = seconds(300));
+        })
+    };
+    let mut world = World::new(steady(), 0);
+    world.settle(40.0);
+    world.now = world.now.after(seconds(60));
+    world.settle(20.0);
+    world.settle(6.0);
+    let written = world.engine.envelope(world.now, KEY).expect("it was seen");
+    assert!(written.memory(world.now).to_bytes().len() < 24, "a few bytes");
+    let mut writes = 0;
+    let mut last = written.clone();
+    for second in 0..3_600 {
+        world.now = world.now.after(seconds(1));
+        // The same few wishes again and again.
+        world.settle(if second % 7 == 0 { 6.0 } else { 3.0 });
+        let present = world.engine.envelope(world.now, KEY).expect("it was seen");
+        if second % 20 == 0 && !last.still_says(&present, world.now) {
+            writes += 1;
+            last = present;
+        }
+    }
+    // What was wished before turns old, and then the count falls.
+    assert!(writes <= 3, "{writes} writes in an hour");
+    assert_eq!(world.decision().current, 6);
+}
+
+#[test]
+fn a_restart_lets_nobody_sleep_before_a_cooldown_after_the_first_samples() {
+    let cooling = || spec(|s| (s.cooldown, s.max_sample_age) = (seconds(30), seconds(100)));
+    let mut old = World::new(cooling(), 0);
+    old.settle(1.0);
+    let (mut new, _) = old.reborn(cooling());
+    let memory = old.engine.envelope(old.now, KEY).expect("it was seen").memory(old.now);
+    new.engine.restore(new.now, KEY, &memory, seconds(0), false);
+    new.see(1);
+    // Until then it may have been active for all that is known.
+    for world in [&mut old, &mut new] {
+        world.pass(seconds(5));
+        world.settle(0.0);
+        assert_eq!(world.pass(Duration::from_millis(29_999)), 1);
+        assert_eq!(world.pass(Duration::from_millis(1)), 0);
+    }
+}
+
+#[test]
+fn a_checkpoint_remembers_what_was_wished_long_ago_as_long_as_its_window_does() {
+    let windowed = || {
+        spec(|s| {
+            s.max_sample_age = seconds(1_000);
+            s.behavior = down(|d| d.stabilization_window = seconds(320));
+        })
+    };
+    let mut old = World::new(windowed(), 9);
+    old.now = old.now.after(seconds(5));
+    old.settle(9.0);
+    old.now = old.now.after(seconds(100));
+    old.settle(4.0);
+    old.now = old.now.after(seconds(100));
+    // Somebody takes replicas away, and gives some back after the restart.
+    old.see(2);
+    old.settle(2.0);
+    let memory = old.engine.envelope(old.now, KEY).expect("it was seen").memory(old.now);
+    let memory = Memory::from_bytes(&memory.to_bytes()).expect("what was just written");
+    let mut new = World::unseen(windowed());
+    new.now = old.now.after(seconds(20));
+    new.engine.restore(new.now, KEY, &memory, seconds(20), false);
+    new.see(2);
+    old.now = new.now;
+    for world in [&mut old, &mut new] {
+        world.read(0, 2.0);
+        world.obey();
+        world.see(9);
+        assert_eq!(world.obey(), 9, "nine were wished for 220 s ago");
+    }
+    assert_eq!((old.pass(seconds(100)), new.pass(seconds(100))), (4, 9), "rounded up to a thirty-second of the window");
+    assert_eq!((old.pass(seconds(10)), new.pass(seconds(10))), (4, 4));
+    assert_eq!((old.pass(seconds(100)), new.pass(seconds(100))), (2, 2));
+}
+
+#[test]
+fn a_checkpoint_of_a_long_window_is_bounded_however_often_it_is_fed() {
+    let mut world = World::new(
+        spec(|s| {
+            (s.bounds.max, s.max_sample_age) = (1_000_000, seconds(10));
+            s.behavior = down(|d| d.stabilization_window = seconds(3_600));
+        }),
+        80_000,
+    );
+    for step in 0..72_000_u32 {
+        world.now = world.now.after(Duration::from_millis(50));
+        world.read(0, f64::from(100_000 - step));
+    }
+    let exact = world.engine.memory(world.now, KEY).expect("it exists").to_bytes().len();
+    let envelope = world.engine.envelope(world.now, KEY).expect("it was seen");
+    let bytes = envelope.memory(world.now).to_bytes().len();
+    assert!(exact > 300_000 && bytes < 33 * 12 + 40, "{exact} bytes became {bytes}");
 }
 
 #[test]

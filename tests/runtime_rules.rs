@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::board::Board;
+use tidegate::checkpoint::{Ask, Memories, Note, Restored};
 use tidegate::clock::Clock;
 use tidegate::model::*;
 use tidegate::runtime::{Inputs, Outputs, Roles, Runtime};
@@ -151,4 +152,235 @@ async fn an_answer_to_an_earlier_question_is_not_taken_for_one_to_the_new() {
     sampled(new, before, 9.0).await;
     assert_eq!((value("a"), value("b")), (None, None));
     running.abort();
+}
+
+// === a cluster ===
+
+/// A runtime among several processes, and everything that it talks to.
+struct Cluster {
+    clock: Clock,
+    board: Arc<Board>,
+    specs: mpsc::Sender<Vec<Arc<AutoscalerSpec>>>,
+    resources: mpsc::Sender<SpecsChange>,
+    samples: mpsc::Sender<Vec<Sample>>,
+    reports: mpsc::Sender<TargetReport>,
+    mandates: mpsc::Sender<Mandate>,
+    asks: mpsc::Sender<Ask>,
+    changes: mpsc::UnboundedReceiver<Change>,
+    requests: mpsc::Receiver<ScaleRequest>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Cluster {
+    fn start(before: impl FnOnce(&Clock) -> Memories) -> Self {
+        let clock = Clock::start();
+        let (intake_sender, intake) = mpsc::channel(1);
+        let (polls, changes) = mpsc::unbounded_channel();
+        let (scales, requests) = mpsc::channel(16_384);
+        let (specs, specs_in) = mpsc::channel(1);
+        let (resources, resources_in) = mpsc::channel(1);
+        let (samples, samples_in) = mpsc::channel(8);
+        let (reports, reports_in) = mpsc::channel(8);
+        let (mandates, mandates_in) = mpsc::channel(8);
+        let (asks, asks_in) = mpsc::channel(1);
+        let board = Arc::new(Board::new(intake_sender));
+        let outputs = Outputs { board: Arc::clone(&board), polls, scales, roles: Roles::cluster() };
+        let inputs = Inputs {
+            specs: specs_in,
+            resources: resources_in,
+            samples: samples_in,
+            reports: reports_in,
+            intake,
+            mandates: mandates_in,
+            asks: asks_in,
+        };
+        let runtime = Runtime::new(clock, outputs).remembering(before(&clock));
+        let running = tokio::spawn(runtime.run(inputs, CancellationToken::new()));
+        Cluster { clock, board, specs, resources, samples, reports, mandates, asks, changes, requests, running }
+    }
+
+    async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    async fn set(&mut self, specs: Vec<Arc<AutoscalerSpec>>) -> Vec<Key> {
+        let count = specs.len();
+        self.resources.send(SpecsChange { set: specs, gone: Vec::new() }).await.expect("it runs");
+        let mut keys = Vec::new();
+        while keys.len() < count {
+            if let Change::Set(key, _) = self.changes.recv().await.expect("it runs") {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+
+    async fn see(&self, name: &str, replicas: Replicas, set_by: SetBy) {
+        let id = AutoscalerId::new("ns", name);
+        self.reports.send(TargetReport::Current { id, replicas, ready: replicas, set_by }).await.expect("it runs");
+        self.settle().await;
+    }
+
+    async fn read(&self, keys: &[Key], backlog: f64) {
+        let (asked, taken) = (self.clock.now(), self.clock.now());
+        let value = || Ok(Observation { backlog });
+        let sample = |&key| Sample { key, trigger: 0, asked, round: Round(1), taken, value: value() };
+        self.samples.send(keys.iter().map(sample).collect()).await.expect("it runs");
+        self.settle().await;
+    }
+
+    async fn mandate(&self, mandate: Mandate) {
+        self.mandates.send(mandate).await.expect("it runs");
+        self.settle().await;
+    }
+
+    /// What is asked for by now.
+    fn asked(&mut self) -> Vec<(String, Replicas, Replicas)> {
+        let mut asked = Vec::new();
+        while let Ok(ScaleRequest { id, from, to, .. }) = self.requests.try_recv() {
+            asked.push((id.name.to_string(), from, to));
+        }
+        asked
+    }
+
+    async fn notes(&self, everything: bool) -> Vec<Note> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.asks.send(Ask { everything, reply }).await.expect("it runs");
+        answer.await.expect("it answers")
+    }
+
+    fn desired(&self, name: &str) -> Option<(Replicas, Reason)> {
+        let published = self.board.get(&AutoscalerId::new("ns", name))?.latest();
+        published.decision.as_ref().map(|decision| (decision.desired, decision.reason))
+    }
+}
+
+fn resource(name: &str) -> Arc<AutoscalerSpec> {
+    Arc::new(AutoscalerSpec { origin: Origin::Resource, ..(*spec(name)).clone() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_acts_before_it_leads_and_then_everybody_at_once_who_may() {
+    let mut cluster = Cluster::start(|_| Memories::new());
+    // Refused before anybody has heard of it.
+    let refused = |refused| Mandate::Refused { id: AutoscalerId::new("ns", "owned"), refused };
+    cluster.mandate(refused(true)).await;
+    let dry = Arc::new(AutoscalerSpec { dry_run: true, ..(*resource("dry")).clone() });
+    let keys = cluster.set(vec![resource("a"), resource("owned"), dry]).await;
+    for name in ["a", "owned", "dry"] {
+        cluster.see(name, 2, SetBy::Other).await;
+    }
+    cluster.read(&keys, 5.0).await;
+    assert_eq!(cluster.asked(), [], "it follows");
+    assert_eq!(cluster.desired("a").map(|(desired, _)| desired), Some(5), "and has decided");
+
+    let a = || ("a".to_owned(), 2, 5);
+    cluster.mandate(Mandate::Leading(true)).await;
+    assert_eq!(cluster.asked(), [a()]);
+    cluster.mandate(Mandate::Leading(true)).await;
+    assert_eq!(cluster.asked(), [], "said twice");
+    cluster.mandate(refused(false)).await;
+    assert_eq!(cluster.asked(), [("owned".to_owned(), 2, 5)]);
+    cluster.mandate(Mandate::Leading(false)).await;
+    cluster.read(&keys, 7.0).await;
+    assert_eq!(cluster.asked(), []);
+    cluster.mandate(Mandate::Leading(true)).await;
+    assert_eq!(cluster.asked(), [("a".to_owned(), 2, 7), ("owned".to_owned(), 2, 7)]);
+    // An owner's zero is nobody's stop.
+    cluster.mandate(refused(true)).await;
+    cluster.see("owned", 0, SetBy::Other).await;
+    assert_eq!(cluster.desired("owned"), Some((7, Reason::AboveTarget)));
+    assert_eq!(cluster.asked(), []);
+    cluster.running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_take_over_in_one_pass() {
+    let mut cluster = Cluster::start(|_| Memories::new());
+    let specs = (0..10_000).map(|index| resource(&format!("n{index}"))).collect();
+    let keys = cluster.set(specs).await;
+    for index in 0..10_000 {
+        let id = AutoscalerId::new("ns", format!("n{index}"));
+        let report = TargetReport::Current { id, replicas: 1, ready: 1, set_by: SetBy::Other };
+        cluster.reports.send(report).await.expect("it runs");
+    }
+    cluster.read(&keys, 5.0).await;
+    assert_eq!(cluster.asked(), []);
+    cluster.mandates.send(Mandate::Leading(true)).await.expect("it runs");
+    cluster.settle().await;
+    assert_eq!(cluster.asked().len(), 10_000);
+    cluster.running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_file_stands_above_a_resource_of_its_name_for_as_long_as_it_is_there() {
+    let mut cluster = Cluster::start(|_| Memories::new());
+    let origin = |cluster: &Cluster, name: &str| {
+        let cell = cluster.board.get(&AutoscalerId::new("ns", name))?;
+        Some(cell.peek(|published| published.spec.origin))
+    };
+    let gone = |name: &str| SpecsChange { set: Vec::new(), gone: vec![AutoscalerId::new("ns", name)] };
+    cluster.set(vec![resource("a"), resource("b"), resource("c")]).await;
+    cluster.specs.send(vec![spec("a"), spec("d")]).await.expect("it runs");
+    cluster.settle().await;
+    let origins = |cluster: &Cluster| ["a", "b", "c", "d"].map(|name| origin(cluster, name));
+    let (file, object) = (Some(Origin::Manifest), Some(Origin::Resource));
+    assert_eq!(origins(&cluster), [file, object, object, file]);
+
+    // What changes or goes below a file changes nothing.
+    cluster.resources.send(SpecsChange { set: vec![resource("d")], gone: Vec::new() }).await.expect("it runs");
+    cluster.resources.send(gone("a")).await.expect("it runs");
+    cluster.resources.send(gone("c")).await.expect("it runs");
+    cluster.settle().await;
+    assert_eq!(origins(&cluster), [file, object, None, file]);
+
+    // Without files the resources that are still there are in force.
+    cluster.specs.send(Vec::new()).await.expect("it runs");
+    cluster.settle().await;
+    assert_eq!(origins(&cluster), [None, object, None, object]);
+    cluster.running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_new_is_told_once_and_what_comes_back_remembers() {
+    let mut cluster = Cluster::start(|_| Memories::new());
+    let names = ["a", "b"];
+    let keys = cluster.set(names.map(resource).to_vec()).await;
+    cluster.mandate(Mandate::Leading(true)).await;
+    assert_eq!(cluster.notes(true).await, [], "nobody has seen a workload");
+    for name in names {
+        cluster.see(name, 4, SetBy::Other).await;
+    }
+    cluster.read(&keys, 4.0).await;
+    assert_eq!(cluster.notes(false).await.len(), 2);
+    cluster.read(&keys, 4.0).await;
+    assert_eq!(cluster.notes(false).await, [], "nothing is new");
+    assert_eq!(cluster.notes(true).await.len(), 2, "to another who asks it is");
+
+    // One is stopped by hand, the other goes.
+    cluster.see("a", 0, SetBy::Other).await;
+    assert_eq!(cluster.desired("a"), Some((0, Reason::ManuallyStopped)));
+    let b = AutoscalerId::new("ns", "b");
+    cluster.resources.send(SpecsChange { set: Vec::new(), gone: vec![b.clone()] }).await.expect("it runs");
+    cluster.settle().await;
+    let notes = cluster.notes(false).await;
+    let [Note::Forget(forgotten), Note::Remember(id, envelope)] = notes.as_slice() else { panic!("{notes:?}") };
+    assert_eq!((forgotten, &*id.name), (&b, "a"));
+    let memory = envelope.memory(cluster.clock.now());
+    cluster.running.abort();
+
+    let a = id.clone();
+    let mut next = Cluster::start(|clock| {
+        let restored = Restored { memory, elapsed: Duration::from_secs(5), read: clock.now() };
+        Memories::from([(a, restored)])
+    });
+    let keys = next.set(names.map(resource).to_vec()).await;
+    next.mandate(Mandate::Leading(true)).await;
+    for name in names {
+        next.see(name, 0, SetBy::Other).await;
+    }
+    next.read(&keys, 4.0).await;
+    assert_eq!(next.desired("a"), Some((0, Reason::ManuallyStopped)), "it is remembered");
+    assert_eq!(next.asked(), [("b".to_owned(), 0, 4)], "of the other nothing is known");
+    next.running.abort();
 }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod cluster;
 pub mod crd;
 pub mod demo;
+pub mod import;
 pub mod metrics;
 pub mod run;
 pub mod tenants;
@@ -49,10 +50,19 @@ Examples:
   tidegate check -f manifests/ -o json               the same for scripts; exit code 1 if anything is wrong
   kustomize build overlays/prod | tidegate check -f -";
 
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  tidegate import -f keda/ > autoscalers.yaml          from files
+  kubectl get scaledobjects,triggerauthentications,deployments -n shop -o yaml | tidegate import -f -
+  tidegate import -f keda/ | tidegate check -f -       what it means, with every default";
+
 const CRD_EXAMPLES: &str = "\
 Examples:
   tidegate crd | kubectl apply --server-side -f -      install or update the definitions
-  tidegate crd QueueAutoscaler                         one of them";
+  tidegate crd QueueAutoscaler                         one of them
+  tidegate crd --rbac | kubectl apply -f -             permissions for the whole cluster
+  tidegate crd --rbac --namespace shop --secret redis  for one namespace, and one Secret in it
+  tidegate crd --rbac --scale-kind argoproj.io/rollouts";
 
 const METRICS_EXAMPLES: &str = "\
 Examples:
@@ -70,6 +80,9 @@ pub enum Command {
     /// Read manifests: print every problem, or what was understood of them.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(check::CheckArgs),
+    /// Turn KEDA's ScaledObjects and HPAs into QueueAutoscalers, and say what could not be carried over.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(import::ImportArgs),
     /// Print what a cluster needs to know of tidegate: custom resource definitions, or permissions.
     #[command(after_help = CRD_EXAMPLES)]
     Crd(crd::CrdArgs),
@@ -88,7 +101,8 @@ impl Cli {
             Command::Run(args) => run::run(*args),
             Command::Demo(args) => demo::run(&args),
             Command::Check(args) => Ok(check::run(args)),
-            Command::Crd(args) => crd::run(&args),
+            Command::Import(args) => import::run(&args),
+            Command::Crd(args) => crd::run(args),
             Command::Metrics(args) => metrics::run(&args),
         }
     }

@@ -99,7 +99,10 @@ impl Said {
         Said { status, reason: reason.into(), message: message.into() }
     }
 
-    fn unread() -> Self {
+    fn unread(view: View<'_>) -> Self {
+        if view.spec().is_none() && !view.resource.problems.is_empty() {
+            return Said::new(UNKNOWN, reason::INVALID_SPEC, "Nothing is known of it before its spec is valid.");
+        }
         Said::new(UNKNOWN, Reason::NoSampleYet.as_str(), "Waiting for the first reading of every queue.")
     }
 }
@@ -126,7 +129,7 @@ pub fn conditions(view: View<'_>, previous: &[Condition], now: &str, observed: O
 }
 
 fn active(view: View<'_>) -> Said {
-    let Some(decision) = view.decision() else { return Said::unread() };
+    let Some(decision) = view.decision() else { return Said::unread(view) };
     if view.spec().is_some_and(|spec| spec.force_activation) {
         let message = "Annotation tidegate.dev/force-activation keeps it active, whatever the queues say.";
         return Said::new(TRUE, reason::FORCE_ACTIVATION, message);
@@ -135,7 +138,7 @@ fn active(view: View<'_>) -> Said {
         return Said::new(TRUE, Reason::Active.as_str(), "At least one queue is above its activation threshold.");
     }
     if decision.triggers.iter().any(|report| report.health == Health::Pending) {
-        return Said::unread();
+        return Said::unread(view);
     }
     let step = decision.steps.iter().find(|step| step.stage == Stage::Activation);
     let (reason, message) = match step.map(|step| step.reason) {
@@ -152,7 +155,7 @@ fn active(view: View<'_>) -> Said {
 }
 
 fn fallback(view: View<'_>) -> Said {
-    let (Some(published), Some(decision)) = (view.published, view.decision()) else { return Said::unread() };
+    let (Some(published), Some(decision)) = (view.published, view.decision()) else { return Said::unread(view) };
     if decision.fallback {
         let effect = match published.spec.fallback.behavior {
             FallbackBehavior::Hold => "the replicas are held".to_owned(),
@@ -184,9 +187,7 @@ fn fallback(view: View<'_>) -> Said {
 }
 
 fn paused(view: View<'_>) -> Said {
-    let Some(spec) = view.spec() else {
-        return Said::new(UNKNOWN, reason::INVALID_SPEC, "Nothing is known of it before its spec is valid.");
-    };
+    let Some(spec) = view.spec() else { return Said::unread(view) };
     let (reason, message) = match spec.pause {
         Pause { at_replicas: Some(replicas), .. } => (
             Reason::PausedReplicas,
@@ -216,7 +217,7 @@ fn paused(view: View<'_>) -> Said {
 }
 
 fn scaling_limited(view: View<'_>) -> Said {
-    let (Some(spec), Some(decision)) = (view.spec(), view.decision()) else { return Said::unread() };
+    let (Some(spec), Some(decision)) = (view.spec(), view.decision()) else { return Said::unread(view) };
     let bounds = spec.bounds;
     let limits = decision.steps.iter().filter_map(|step| match step.reason {
         reason @ (Reason::TooManyReplicas

@@ -78,16 +78,40 @@ impl Kind {
 #[must_use]
 pub fn definition(kind: Kind) -> Value {
     let mut definition = kind.derived();
-    definition["metadata"] = json!({
-        "name": format!("{}.{GROUP}", kind.plural()),
-        "labels": { "app.kubernetes.io/name": "tidegate" },
+    put(
+        &mut definition,
+        "/metadata",
+        json!({
+            "name": format!("{}.{GROUP}", kind.plural()),
+            "labels": { "app.kubernetes.io/name": "tidegate" },
+        }),
+    );
+    put(&mut definition, "/spec/names", {
+        json!({
+            "kind": kind.as_str(),
+            "plural": kind.plural(),
+            "singular": kind.as_str().to_ascii_lowercase(),
+            "shortNames": [kind.short_name()],
+            "categories": ["tidegate"],
+        })
     });
-    definition["spec"]["names"]["shortNames"] = json!([kind.short_name()]);
-    for version in definition["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        version["additionalPrinterColumns"] = columns(kind);
-        schema::finish(kind, &mut version["schema"]["openAPIV3Schema"]);
+    let versions = definition.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten() {
+        put(version, "/additionalPrinterColumns", columns(kind));
+        if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
+            schema::finish(kind, schema);
+        }
     }
     definition
+}
+
+/// Puts `value` where the derive has, or could have, put something.
+fn put(object: &mut Value, pointer: &str, value: Value) {
+    if let Some(there) = object.pointer_mut(pointer) {
+        *there = value;
+    } else if let (Some(object), Some(name)) = (object.as_object_mut(), pointer.strip_prefix('/')) {
+        object.insert(name.to_owned(), value);
+    }
 }
 
 /// The schema of the first version of `kind`: `spec`, and `status` where there is one.

@@ -101,10 +101,10 @@ pub fn edges(before: &QueueAutoscalerStatus, after: &QueueAutoscalerStatus) -> V
         }
     }
     if let Some(fallback) = find(after, FALLBACK) {
-        match (was(FALLBACK, TRUE), fallback.status == TRUE) {
-            (false, true) => notices.push(Notice::warning("FallbackEngaged", fallback.message.clone())),
-            (true, false) => notices.push(Notice::normal("FallbackEnded", "The sources speak for themselves again.")),
-            _ => {}
+        if fallback.status == TRUE && !was(FALLBACK, TRUE) {
+            notices.push(Notice::warning("FallbackEngaged", fallback.message.clone()));
+        } else if fallback.status == FALSE && was(FALLBACK, TRUE) {
+            notices.push(Notice::normal("FallbackEnded", "The sources speak for themselves again."));
         }
     }
     if let Some(paused) = find(after, PAUSED) {

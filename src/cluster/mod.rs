@@ -6,6 +6,10 @@
 //! (`resources`, by way of [`crate::spec::catalog`]; what they need of Secrets comes by `secrets`), workloads become reports (`workloads`), requests become patches
 //! (`scale`), decisions become status and Events (`status`, `events`), and a Lease says which of several processes may
 //! write at all (`lease`). What the parts learn of one autoscaler meets in [`standing`].
+//! (`resources`, by way of [`crate::spec::catalog`]; what they need of Secrets comes by `secrets`), workloads become
+//! reports (`workloads`), requests become patches (`scale`) unless somebody else owns the workload (`owners`), decisions
+//! become status and Events (`status`, `events`), and a Lease says which of several processes may write at all
+//! (`lease`). What the parts learn of one autoscaler meets in [`standing`].
 //!
 //! Every call goes through [`client::Kube`], which bounds it, counts it and hears when the server wants less.
 
@@ -17,6 +21,7 @@ pub mod discovery;
 pub mod events;
 pub mod lease;
 pub mod owners;
+pub mod rbac;
 pub mod resources;
 pub mod restore;
 pub mod scale;

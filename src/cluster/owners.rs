@@ -329,22 +329,14 @@ impl Driver {
                 self.lift(before);
             }
             Said::Listed { kind, namespace, round } => {
-                let left: Vec<_> = self
-                    .objects
-                    .iter()
-                    .filter(|((of, at, _), (_, _, seen))| {
-                        *of == kind && (namespace.is_empty() || *at == namespace) && *seen < round
-                    })
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                for key in left {
-                    let before = self.objects.remove(&key);
-                    self.lift(before);
-                }
+                self.lift_all(kind, &namespace, round);
                 self.sources.insert((kind, namespace), Source::Complete);
                 self.settle();
             }
-            Said::Fails { kind, namespace, why, for_good } => {
+            Said::Fails { kind, namespace, why, for_good, not_served } => {
+                if not_served {
+                    self.lift_all(kind, &namespace, u64::MAX);
+                }
                 let source = self.sources.entry((kind, namespace)).or_insert(Source::Waiting);
                 if for_good && *source == Source::Waiting {
                     *source = Source::GivenUp;
@@ -356,6 +348,19 @@ impl Driver {
                     self.settle();
                 }
             }
+        }
+    }
+
+    /// Those that no list since `round` has shown.
+    fn lift_all(&mut self, kind: &'static str, namespace: &Arc<str>, round: u64) {
+        let is_left = |(of, at, _): &(&str, Arc<str>, Arc<str>), seen: u64| {
+            *of == kind && (namespace.is_empty() || at == namespace) && seen < round
+        };
+        let left = self.objects.iter().filter(|(key, (_, _, seen))| is_left(key, *seen)).map(|(key, _)| key.clone());
+        let left: Vec<_> = left.collect();
+        for key in left {
+            let before = self.objects.remove(&key);
+            self.lift(before);
         }
     }
 

@@ -212,13 +212,15 @@ fn say(findings: &[Finding]) {
         match (&problems[..], &warnings[..]) {
             ([], []) => tracing::info!(kind, name, "in order again"),
             ([], [warning, ..]) => {
-                tracing::warn!(kind, name, warnings = warnings.len(), %warning, "in force, with a warning")
+                tracing::warn!(kind, name, warnings = warnings.len(), %warning, "in force, with a warning");
             }
             ([problem, ..], _) if *in_force => {
                 let message = "cannot be used as it is now, its last good state stays in force";
                 tracing::warn!(kind, name, problems = problems.len(), %problem, "{message}");
             }
-            ([problem, ..], _) => tracing::warn!(kind, name, problems = problems.len(), %problem, "cannot be used"),
+            ([problem, ..], _) => {
+                tracing::warn!(kind, name, problems = problems.len(), %problem, "cannot be used");
+            }
         }
     }
     if let Some(more) = findings.len().checked_sub(LOGGED).filter(|more| *more > 0) {

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use metrics::counter;
@@ -39,6 +40,12 @@ const LOOK: Duration = Duration::from_millis(500);
 /// After a failure, doubled with each that follows. A workload that cannot be scaled back holds its object, so the
 /// longest pause is what somebody waits after having repaired it.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Objects that are settled at once: somebody may delete a namespace full of them.
+const CONCURRENCY: usize = 8;
+
+/// Bound on one scaling, its own few calls and repetitions included.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The object's version may change under a patch: the status is written, somebody edits it.
 const ATTEMPTS: usize = 4;
@@ -310,38 +317,46 @@ impl<T: Target> Restorer<T> {
     }
 
     async fn look(&mut self) {
-        let (kube, leadership) = (self.objects.kube.clone(), self.objects.leadership.clone());
-        let resources = self.resources.all();
+        let (kube, resources) = (&self.objects.kube, self.resources.all());
         self.pauses.retain(|id, _| resources.contains_key(id));
-        for (id, resource) in &*resources {
-            let Some(duty) = duty(resource, self.standings.get(id).refused.is_some()) else { continue };
-            let now = kube.clock.now();
-            if leadership.term(now).is_none() || now < kube.throttled_until() {
-                return;
+        let now = kube.clock.now();
+        if self.objects.leadership.term(now).is_none() || now < kube.throttled_until() {
+            return;
+        }
+        let mut ours = Vec::new();
+        for resource in resources.values() {
+            let refused = self.standings.get(&resource.id).refused.is_some();
+            let waits = self.pauses.get(&resource.id).is_some_and(|(until, _)| now < *until);
+            if let Some(duty) = duty(resource, refused).filter(|_| !waits) {
+                ours.push(self.fulfil(Arc::clone(resource), duty));
             }
-            if self.pauses.get(id).is_some_and(|(until, _)| now < *until) {
+        }
+        let outcomes: Vec<_> = stream::iter(ours).buffer_unordered(CONCURRENCY).collect().await;
+        let now = kube.clock.now();
+        for (resource, outcome) in outcomes {
+            let id = &resource.id;
+            // Done: the watch shows it in a moment, until then it looks the same.
+            let Err(failed) = outcome else {
+                self.pauses.insert(id.clone(), (now.after(PAUSE.0), 0));
                 continue;
-            }
-            let outcome = self.fulfil(resource, duty).await;
-            let now = kube.clock.now();
-            match outcome {
-                // The watch shows it in a moment; until then it looks the same.
-                Ok(()) => self.pauses.insert(id.clone(), (now.after(PAUSE.0), 0)),
-                Err(failed) => {
-                    counter!(names::RESTORES, "outcome" => "error").increment(1);
-                    let failures = self.pauses.get(id).map_or(0, |(_, failures)| *failures);
-                    let pause = PAUSE.0.saturating_mul(1 << failures.min(8)).min(PAUSE.1);
-                    tracing::warn!(autoscaler = %id, error = %failed.message, again_in = ?pause, "finalizer not settled");
-                    if resource.deleting {
-                        self.standings.update(id, |standing| standing.failed = Some(failed));
-                    }
-                    self.pauses.insert(id.clone(), (now.after(pause), failures.saturating_add(1)))
-                }
             };
+            counter!(names::RESTORES, "outcome" => "error").increment(1);
+            let failures = self.pauses.get(id).map_or(0, |(_, failures)| *failures);
+            let pause = PAUSE.0.saturating_mul(1 << failures.min(8)).min(PAUSE.1);
+            tracing::warn!(autoscaler = %id, error = %failed.message, again_in = ?pause, "finalizer not settled");
+            self.pauses.insert(id.clone(), (now.after(pause), failures.saturating_add(1)));
+            if resource.deleting {
+                self.standings.update(id, |standing| standing.failed = Some(failed));
+            }
         }
     }
 
-    async fn fulfil(&self, resource: &Arc<Resource>, duty: Duty) -> Result<(), Failed> {
+    async fn fulfil(&self, resource: Arc<Resource>, duty: Duty) -> (Arc<Resource>, Result<(), Failed>) {
+        let outcome = self.settle(&resource, duty).await;
+        (resource, outcome)
+    }
+
+    async fn settle(&self, resource: &Arc<Resource>, duty: Duty) -> Result<(), Failed> {
         let id = &resource.id;
         let failed = |error: PatchError| {
             let label = not_noted(&error).label();
@@ -382,11 +397,17 @@ impl<T: Target> Restorer<T> {
             _ => original,
         };
         for _ in 1..SCALE_ATTEMPTS {
-            match self.target.scale(id, from, original).await {
+            match self.scale(id, from, original).await {
                 Err(ScaleError::Conflict { found, .. }) => from = found,
                 outcome => return outcome,
             }
         }
-        self.target.scale(id, from, original).await
+        self.scale(id, from, original).await
+    }
+
+    /// A target does not bound its own waiting.
+    async fn scale(&self, id: &AutoscalerId, from: Replicas, to: Replicas) -> Result<(), ScaleError> {
+        let late = || ScaleError::Failed(ReadFailure::new(FailureKind::Timeout, format!("no answer in {PATIENCE:?}")));
+        tokio::time::timeout(PATIENCE, self.target.scale(id, from, to)).await.unwrap_or_else(|_| Err(late()))
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! It is written by server-side apply on /scale. A plain patch would do for the count, but the server forgets whose a
 //! count is once it was zero, and whose a zero is decides whether it may be raised; only what was applied keeps its
-//! owner.
+//! owner. Custom resources know no apply on /scale (Kubernetes 1.36 answers 500); they get a merge patch with the same
+//! version in it, and whose their zero is nobody may be able to say.
 //!
 //! An answer that was lost is found by reading: until something is known again, each attempt begins with a read, and one
 //! that finds what it was to do does nothing.
@@ -181,8 +182,12 @@ impl KubeTarget {
         });
         // By force: the count is another manager's until we have set it once, and after anybody else's change.
         let params = PatchParams { force: true, field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let (params, patch) = match kind.built_in {
+            true => (params, Patch::Apply(&scale)),
+            false => (PatchParams { force: false, ..params }, Patch::Merge(&scale)),
+        };
         let call = self.views.call(workload, true);
-        let error = match self.kube.bounded(api.patch_scale(&workload.name, &params, &Patch::Apply(&scale))).await {
+        let error = match self.kube.bounded(api.patch_scale(&workload.name, &params, &patch)).await {
             Ok(scale) => {
                 let answer = Answer::of(&scale, true, call.sent);
                 call.answered(&answer);

@@ -13,7 +13,7 @@ mod compose;
 pub(in crate::cluster) mod difference;
 mod entry;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -87,6 +87,8 @@ pub struct StatusWriter {
     /// As last aligned with: compared by address.
     seen: Option<(Everybody<Resource>, Everybody<Cell>)>,
     entries: BTreeMap<AutoscalerId, Entry>,
+    /// What was due at the last look, the most important first.
+    due: VecDeque<(Urgency, Tick, AutoscalerId)>,
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Written> + Send>>>,
     /// Namespaces in which writing is forbidden, and until when that is believed.
     forbidden: HashMap<Arc<str>, Tick>,
@@ -127,6 +129,7 @@ impl StatusWriter {
             term: None,
             seen: None,
             entries: BTreeMap::new(),
+            due: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
             forbidden: HashMap::new(),
         }
@@ -154,7 +157,11 @@ impl StatusWriter {
                         }
                     }
                 }
-                Some(written) = self.in_flight.next() => self.done(self.kube.clock.now(), written),
+                Some(written) = self.in_flight.next() => {
+                    let now = self.kube.clock.now();
+                    self.done(now, written);
+                    self.send(now);
+                }
             }
         }
     }
@@ -166,6 +173,7 @@ impl StatusWriter {
         if term.map(|term| term.number) != self.term.map(|term| term.number) {
             // Others may have written since.
             self.entries.clear();
+            self.due.clear();
             self.in_flight.clear();
             self.seen = None;
         }
@@ -201,6 +209,7 @@ impl StatusWriter {
             entry.dirty = found.is_none() && !entry.resource.deleting;
             entry.plan(now, urgency, flaps);
         }
+        self.line_up(now);
         self.send(now);
     }
 
@@ -241,40 +250,45 @@ impl StatusWriter {
 
     // === writing ===
 
-    /// Sends what is due, the most important first, as far as there is room.
-    fn send(&mut self, now: Tick) {
+    /// Puts what is due in order.
+    fn line_up(&mut self, now: Tick) {
         self.forbidden.retain(|_, until| now < *until);
         let mut due: Vec<(Urgency, Tick, AutoscalerId)> = Vec::new();
         for (id, entry) in &self.entries {
             if let Some((at, urgency)) = entry.due
                 && at <= now
                 && !entry.in_flight
-                && entry.may_be_tried(now)
                 && !self.forbidden.contains_key(&id.namespace)
             {
                 due.push((urgency, at, id.clone()));
             }
         }
         gauge!(names::STATUS_WAITING).set(due.len() as f64);
-        if now < self.kube.throttled_until() {
-            return;
-        }
         due.sort_unstable();
-        for (urgency, _, id) in due {
-            if self.in_flight.len() >= self.config.concurrency || !self.bucket.take(self.config.rate, now) {
-                return;
+        self.due = due.into();
+    }
+
+    /// Sends what is due as far as there is room.
+    fn send(&mut self, now: Tick) {
+        while !self.due.is_empty()
+            && self.in_flight.len() < self.config.concurrency
+            && now >= self.kube.throttled_until()
+            && self.leadership.term(now).is_some()
+            && self.bucket.take(self.config.rate, now)
+        {
+            let Some((_, _, id)) = self.due.pop_front() else { return };
+            if !self.forbidden.contains_key(&id.namespace) {
+                self.write(now, id);
             }
-            self.write(now, id, urgency);
         }
     }
 
-    fn write(&mut self, now: Tick, id: AutoscalerId, urgency: Urgency) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    fn write(&mut self, now: Tick, id: AutoscalerId) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.in_flight) else { return };
         let composed = entry.compose(&self.kube.clock, now, &self.standings.get(&id));
         let Some((status, (base, before))) = composed.zip(entry.stands()) else { return };
-        if self.leadership.term(now).is_none() {
-            return;
-        }
+        // It may be well again by now.
+        let Some(urgency) = difference::urgency(before, &status) else { return };
         let base = Arc::clone(base);
         let body = difference::patch(before, &status, &base);
         let notices = events::edges(before, &status);

@@ -276,7 +276,11 @@ impl Driver {
         }
         if let Some(known) = self.kinds.remove(&name) {
             known.watches.iter().for_each(AbortHandle::abort);
-            if let Some(kind) = known.found {
+            let same = |kind: &Kind, other: &Kind| kind.api.group == other.api.group && kind.api.kind == other.api.kind;
+            let other =
+                |kind: &Kind| self.kinds.values().filter_map(|known| known.found.as_deref()).any(|o| same(kind, o));
+            // Of another version it may still be targeted.
+            if let Some(kind) = known.found.filter(|kind| !other(kind)) {
                 state.forget_kind(&kind);
             }
         }

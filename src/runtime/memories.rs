@@ -8,8 +8,8 @@ use std::mem;
 use tokio::sync::oneshot;
 
 use super::Runtime;
-use crate::checkpoint::{Ask, CLAIMED_WITHIN, Memories, Note};
-use crate::engine::{Envelope, Event};
+use crate::checkpoint::{Ask, CLAIMED_WITHIN, Memories, Note, Told};
+use crate::engine::Event;
 use crate::model::{AutoscalerId, Key, Tick};
 
 /// Looked at in one go: some hundred microseconds. Ten thousand take twenty sweeps, which is less than half a second.
@@ -19,8 +19,8 @@ const AT_ONCE: usize = 512;
 pub(super) struct Remembering {
     /// Of before this process, until their autoscaler comes.
     before: Memories,
-    /// As told to whoever asked last, by key.
-    told: Vec<Option<Envelope>>,
+    /// To whoever asked last.
+    told: Told,
     /// Told of, and gone since.
     gone: Vec<AutoscalerId>,
     answering: Option<Answering>,
@@ -43,7 +43,7 @@ impl Remembering {
         let Ask { everything, reply } = ask;
         // An answer that was on its way is lost with whoever asked for it.
         if everything || self.answering.is_some() {
-            self.told.clear();
+            self.told.forget_all();
         }
         let gone = mem::take(&mut self.gone).into_iter().map(Note::Forget);
         let notes = if everything { Vec::new() } else { gone.collect() };
@@ -51,7 +51,7 @@ impl Remembering {
     }
 
     pub(super) fn gone(&mut self, key: Key, id: &AutoscalerId) {
-        if self.told.get_mut(key.index()).and_then(Option::take).is_some() {
+        if self.told.forget(key) {
             self.gone.push(id.clone());
         }
     }
@@ -83,24 +83,17 @@ impl Runtime {
     /// A piece of the answer, if one is asked for.
     pub(super) fn remember_some(&mut self, now: Tick) {
         let Some(mut answering) = self.remembering.answering.take() else { return };
-        let told = &mut self.remembering.told;
-        told.resize(self.entries.len(), None);
-        let pieces = self.entries.iter().zip(told).enumerate().skip(answering.next).take(AT_ONCE);
-        for (index, (entry, told)) in pieces {
+        for (index, entry) in self.entries.iter().enumerate().skip(answering.next).take(AT_ONCE) {
             let (Some(entry), Ok(index)) = (entry, u32::try_from(index)) else { continue };
             let Some(envelope) = self.engine.envelope(now, Key(index)) else { continue };
-            if told.as_ref().is_some_and(|told| told.still_says(&envelope, now)) {
-                continue;
-            }
-            answering.notes.push(Note::Remember(entry.cell.id.clone(), envelope.clone()));
-            *told = Some(envelope);
+            answering.notes.extend(self.remembering.told.note(Key(index), &entry.cell.id, envelope, now));
         }
         answering.next += AT_ONCE;
         if answering.next < self.entries.len() {
             self.remembering.answering = Some(answering);
         } else if answering.reply.send(answering.notes).is_err() {
             // Whoever asks next is told everything.
-            self.remembering.told.clear();
+            self.remembering.told.forget_all();
         }
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod address;
 pub mod catalog;
 pub mod grants;
+pub mod import;
 pub mod keda_metadata;
 pub mod limits;
 pub mod load;

@@ -47,6 +47,28 @@ enum Body {
     ClusterConnection(ClusterConnectionBody),
 }
 
+/// A body that somebody put together, with what stands around it.
+pub(crate) fn autoscaler_document(
+    namespace: Option<&str>,
+    name: &str,
+    annotations: BTreeMap<String, String>,
+    body: QueueAutoscalerBody,
+) -> Document {
+    let mut document = document("QueueAutoscaler", namespace, name, Body::Autoscaler(Box::new(body)));
+    document.metadata.annotations = annotations;
+    document
+}
+
+/// The same for a Connection.
+pub(crate) fn connection_document(namespace: Option<&str>, name: &str, body: ConnectionBody) -> Document {
+    document("Connection", namespace, name, Body::Connection(body))
+}
+
+/// The same for a ClusterConnection.
+pub(crate) fn cluster_connection_document(name: &str, body: ClusterConnectionBody) -> Document {
+    document("ClusterConnection", None, name, Body::ClusterConnection(body))
+}
+
 /// Everything that was loaded: connections first, because autoscalers refer to them.
 #[must_use]
 pub fn documents(loaded: &Loaded) -> Vec<Document> {

@@ -219,6 +219,8 @@ metrics! {
     SCALES_WAITING = "tidegate_scale_requests_waiting", Gauge of Count:
         "Workloads whose scaling waits for its turn, or waits out a pause after a failure.",
         "Alert when it stays above zero: a rate limit, a slow API server, or requests that fail again and again.";
+
+    // Memory
     CHECKPOINT_WRITES = "tidegate_checkpoint_writes_total", Counter of Count by [CHECKPOINT_STORE, OUTCOME]:
         "Shards of checkpoints written, or not.",
         "Alert on a rate of outcome=\"error\": a restart would begin with an old memory, or with none.";

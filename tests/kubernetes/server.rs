@@ -75,6 +75,41 @@ async fn a_change_through_scale_moves_the_ownership_of_replicas() {
 }
 
 #[tokio::test]
+async fn what_went_through_zero_by_scale_has_no_owner_until_something_else_sets_it() {
+    let server = ApiServer::start();
+    server.insert(&deployment("web", 2));
+    let api = deployments(&client(&server, "test"));
+    let owned = || {
+        let object = server.get("deployments.apps", "default", "web").unwrap();
+        let entries = object["metadata"]["managedFields"].as_array().unwrap().clone();
+        let of = |entry: &&Value| entry["fieldsV1"]["f:spec"].get("f:replicas").is_some();
+        let text =
+            |entry: &Value| format!("{} {}", entry["manager"].as_str().unwrap(), entry["operation"].as_str().unwrap());
+        entries.iter().find(of).map(text)
+    };
+    for (replicas, manager, owner) in
+        [(5, "tidegate", Some("tidegate Update")), (0, "tidegate", None), (3, "tidegate", None), (4, "other", None)]
+    {
+        api.patch_scale("web", &by(manager), &scale_to(replicas, None)).await.unwrap();
+        assert_eq!(owned().as_deref(), owner, "{manager} to {replicas}");
+    }
+    api.patch("web", &by("editor"), &scale_to(0, None)).await.unwrap();
+    assert_eq!(owned().as_deref(), Some("editor Update"));
+    api.patch_scale("web", &by("tidegate"), &scale_to(1, None)).await.unwrap();
+    assert_eq!(owned().as_deref(), Some("tidegate Update"));
+    api.patch_scale("web", &by("kubectl"), &scale_to(0, None)).await.unwrap();
+    assert_eq!(owned(), None);
+    let apply = |replicas: i32| {
+        Patch::Apply(json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"},
+            "spec": {"replicas": replicas}}))
+    };
+    for replicas in [4, 0] {
+        api.patch_scale("web", &by("tidegate").force(), &apply(replicas)).await.unwrap();
+        assert_eq!(owned().as_deref(), Some("tidegate Apply"), "applied {replicas}");
+    }
+}
+
+#[tokio::test]
 async fn an_old_resource_version_is_a_conflict_even_where_nothing_would_change() {
     let server = ApiServer::start();
     server.insert(&deployment("web", 2));
@@ -259,6 +294,8 @@ async fn watches_can_be_broken_off() {
     let api = deployments(&client(&server, "test"));
     let mut watch = api.watch(&WatchParams::default(), "0").await.unwrap().boxed();
     assert!(matches!(watch.try_next().await.unwrap(), Some(WatchEvent::Added(_))));
+    // From 0, the mark of the end of what stood there comes unasked.
+    assert!(matches!(watch.try_next().await.unwrap(), Some(WatchEvent::Bookmark(_))));
     server.end_watches_of("statefulsets", Ending::Breaks);
     server.end_watches_of("deployments", Ending::Breaks);
     assert!(!matches!(watch.try_next().await, Ok(Some(_))));

@@ -13,6 +13,7 @@
 )]
 
 pub mod apiserver;
+pub mod cluster;
 pub mod polling;
 pub mod redis;
 pub mod tidegate;

@@ -355,7 +355,7 @@ fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("TIDEGATE_") || text == "RUST_LOG" {
+        if text.starts_with("TIDEGATE_") || text == "RUST_LOG" || text == "KUBECONFIG" {
             command.env_remove(&name);
         }
     }

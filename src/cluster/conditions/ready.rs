@@ -86,7 +86,8 @@ fn lost(view: View<'_>) -> Option<Said> {
 }
 
 fn not_scaled(view: View<'_>) -> Option<Said> {
-    let failed = view.standing.failed.as_ref()?;
+    // Another process leads: this one will write nothing anyway, and the next leader's attempt says more.
+    let failed = view.standing.failed.as_ref().filter(|failed| failed.label != "not_leading")?;
     if view.spec().is_some_and(|spec| spec.dry_run) {
         return None;
     }
@@ -98,6 +99,7 @@ fn not_scaled(view: View<'_>) -> Option<Said> {
 fn of_failure(failed: &Failed) -> Cow<'static, str> {
     match failed.label {
         "permission_denied" | "authentication" => Cow::Borrowed("Forbidden"),
+        "owned" => Cow::Borrowed(reason::ALREADY_SCALED),
         "unknown_workload" => Cow::Borrowed(reason::TARGET_NOT_FOUND),
         label => {
             let words = label.split('_').filter_map(|word| {
@@ -110,7 +112,7 @@ fn of_failure(failed: &Failed) -> Cow<'static, str> {
 }
 
 fn unread(view: View<'_>) -> Option<Said> {
-    let (Some(published), Some(decision)) = (view.published, view.decision()) else { return Some(Said::unread()) };
+    let (Some(published), Some(decision)) = (view.published, view.decision()) else { return Some(Said::unread(view)) };
     let reports = || decision.triggers.iter().zip(&published.spec.triggers);
     let mut silent = reports().filter(|(report, _)| failing(published, report));
     if let Some((report, trigger)) = silent.next() {
@@ -129,7 +131,7 @@ fn unread(view: View<'_>) -> Option<Said> {
         );
         return Some(Said::new(FALSE, Reason::SourceFailing.as_str(), message));
     }
-    decision.triggers.iter().any(|report| report.health == Health::Pending).then(Said::unread)
+    decision.triggers.iter().any(|report| report.health == Health::Pending).then(|| Said::unread(view))
 }
 
 fn stopped(view: View<'_>) -> Option<Said> {

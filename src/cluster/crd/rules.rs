@@ -51,13 +51,16 @@ pub(super) const DEFAULTS: [(&str, Default); 21] = [
 ];
 
 /// Fields without which a block means nothing. The server says so by itself.
-pub(super) const REQUIRED: [(&str, &[&str]); 8] = [
+pub(super) const REQUIRED: [(&str, &[&str]); 11] = [
     ("spec.scaleTargetRef", &["name"]),
     ("spec.triggers[]", &["policy"]),
     ("spec.triggers[].redisList", &["keys"]),
     ("spec.triggers[].memory", &["queue"]),
     ("spec.triggers[].policy.backlogPerReplica", &["target"]),
     ("spec.triggers[].policy.fixed", &["replicas"]),
+    ("spec.redis.tls.caFrom", &["secretKeyRef"]),
+    ("spec.redis.tls.certFrom", &["secretKeyRef"]),
+    ("spec.redis.tls.keyFrom", &["secretKeyRef"]),
     ("spec.behavior.scaleUp.policies[]", &["periodSeconds", "type", "value"]),
     ("spec.behavior.scaleDown.policies[]", &["periodSeconds", "type", "value"]),
 ];
@@ -113,9 +116,7 @@ pub(super) struct One {
     pub(super) example: &'static str,
 }
 
-const SECRET: &str = "secretKeyRef: { name: redis, key: ca.crt }";
-
-pub(super) const EXACTLY_ONE: [One; 8] = [
+pub(super) const EXACTLY_ONE: [One; 5] = [
     One {
         at: "spec",
         what: "server block",
@@ -146,9 +147,6 @@ pub(super) const EXACTLY_ONE: [One; 8] = [
         blocks: &[],
         example: "secretKeyRef: { name: redis, key: password }",
     },
-    One { at: "spec.redis.tls.caFrom", what: "place", blocks: &[], example: SECRET },
-    One { at: "spec.redis.tls.certFrom", what: "place", blocks: &[], example: SECRET },
-    One { at: "spec.redis.tls.keyFrom", what: "place", blocks: &[], example: SECRET },
 ];
 
 /// What only files may say: a custom resource is written by whoever may, and tidegate's files and variables are none
@@ -164,42 +162,42 @@ pub(super) const REFUSED: [Refused; 8] = [
     Refused {
         block: ".redis",
         field: "password",
-        message: "only in manifest files: whoever may read this object would know it; write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
+        message: "a custom resource is no place for a password: too many may read it; put it into a Secret and write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
     },
     Refused {
         block: ".usernameFrom",
         field: "env",
-        message: "tidegate's environment is only for manifest files; write secretKeyRef: { name: redis, key: username }",
+        message: "a custom resource may not name an environment variable of tidegate's; put the value into a Secret and write secretKeyRef: { name: redis, key: username }",
     },
     Refused {
         block: ".usernameFrom",
         field: "file",
-        message: "tidegate's files are only for manifest files; write secretKeyRef: { name: redis, key: username }",
+        message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write secretKeyRef: { name: redis, key: username }",
     },
     Refused {
         block: ".passwordFrom",
         field: "env",
-        message: "tidegate's environment is only for manifest files; write secretKeyRef: { name: redis, key: password }",
+        message: "a custom resource may not name an environment variable of tidegate's; put the value into a Secret and write secretKeyRef: { name: redis, key: password }",
     },
     Refused {
         block: ".passwordFrom",
         field: "file",
-        message: "tidegate's files are only for manifest files; write secretKeyRef: { name: redis, key: password }",
+        message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write secretKeyRef: { name: redis, key: password }",
     },
     Refused {
         block: ".tls",
         field: "caFile",
-        message: "tidegate's files are only for manifest files; write caFrom: { secretKeyRef: { name: redis, key: ca.crt } }",
+        message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write caFrom: { secretKeyRef: { name: redis-tls, key: ca.crt } }",
     },
     Refused {
         block: ".tls",
         field: "certFile",
-        message: "tidegate's files are only for manifest files; write certFrom: { secretKeyRef: { name: redis, key: tls.crt } }",
+        message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write certFrom: { secretKeyRef: { name: redis-tls, key: tls.crt } }",
     },
     Refused {
         block: ".tls",
         field: "keyFile",
-        message: "tidegate's files are only for manifest files; write keyFrom: { secretKeyRef: { name: redis, key: tls.key } }",
+        message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write keyFrom: { secretKeyRef: { name: redis-tls, key: tls.key } }",
     },
 ];
 
@@ -211,81 +209,81 @@ pub(super) struct Rule {
     pub(super) rule: &'static str,
     pub(super) message: &'static str,
     /// Where the cure belongs, below `at`.
-    pub(super) field: Option<&'static str>,
+    pub(super) field: &'static str,
 }
 
 const AUTOSCALER: Option<Kind> = Some(Kind::QueueAutoscaler);
 
-pub(super) const RULES: [Rule; 12] = [
+pub(super) const RULES: [Rule; 15] = [
     Rule {
         kind: AUTOSCALER,
         at: "spec",
         rule: "self.minReplicas <= self.maxReplicas",
         message: "minReplicas is above maxReplicas, which is 100 when left out; raise maxReplicas",
-        field: Some(".minReplicas"),
+        field: ".minReplicas",
     },
     Rule {
         kind: AUTOSCALER,
         at: "spec",
         rule: "!has(self.idleReplicaCount) || self.idleReplicaCount < self.minReplicas",
         message: "idleReplicaCount must be below minReplicas, which is 0 when left out; raise minReplicas, or take idleReplicaCount out",
-        field: Some(".idleReplicaCount"),
+        field: ".idleReplicaCount",
     },
     Rule {
         kind: AUTOSCALER,
         at: "spec",
         rule: "!has(self.maxSampleAge) || !self.maxSampleAge.matches('DURATION') || !self.pollingInterval.matches('DURATION') || duration(self.maxSampleAge) >= duration(self.pollingInterval)",
         message: "maxSampleAge is below pollingInterval: every reading would be stale before the next; write three pollingIntervals, or take maxSampleAge out",
-        field: Some(".maxSampleAge"),
+        field: ".maxSampleAge",
     },
     Rule {
         kind: AUTOSCALER,
         at: "spec.scaleTargetRef",
         rule: "has(self.apiVersion) || self.kind in ['Deployment', 'StatefulSet', 'ReplicaSet', 'ReplicationController']",
         message: "missing: the kind is none whose apiVersion is known; write the apiVersion that the workload's own manifest has, e.g. argoproj.io/v1alpha1",
-        field: Some(".apiVersion"),
+        field: ".apiVersion",
     },
     Rule {
         kind: AUTOSCALER,
         at: "spec.triggers[]",
         rule: "has(self.connection) || has(self.memory)",
         message: "missing: the server that holds the queue; name a Connection of this namespace, e.g. connection: redis-main",
-        field: Some(".connection"),
+        field: ".connection",
     },
     Rule {
         kind: AUTOSCALER,
         at: "spec.fallback",
         rule: "has(self.replicas) || !(self.behavior in ['static', 'currentReplicasIfHigher', 'currentReplicasIfLower'])",
         message: "missing: this behavior needs it; e.g. replicas: 5",
-        field: Some(".replicas"),
+        field: ".replicas",
     },
     Rule {
         kind: AUTOSCALER,
         at: "spec.fallback",
         rule: "!has(self.replicas) || self.behavior in ['static', 'currentReplicasIfHigher', 'currentReplicasIfLower']",
         message: "this behavior does not use replicas; take replicas out, or write behavior: static, currentReplicasIfHigher or currentReplicasIfLower",
-        field: Some(".replicas"),
+        field: ".replicas",
     },
     Rule {
         kind: None,
         at: "spec.redis",
         rule: "has(self.address) || has(self.host)",
         message: "missing; e.g. address: redis-service:6379",
-        field: Some(".address"),
+        field: ".address",
     },
     Rule {
         kind: None,
         at: "spec.redis",
         rule: "!(has(self.address) && has(self.host))",
         message: "both address and host are written; keep one of the two",
-        field: Some(".address"),
+        field: ".address",
     },
     Rule {
         kind: None,
         at: "spec.redis",
         rule: "!(has(self.address) && has(self.port))",
         message: "port goes with host; an address has its port in it; take port out",
-        field: Some(".port"),
+        field: ".port",
     },
     // The value is not repeated: where a whole URL was pasted, its password would be.
     Rule {
@@ -293,14 +291,35 @@ pub(super) const RULES: [Rule; 12] = [
         at: "spec.redis",
         rule: "!has(self.address) || self.address.matches('^([^/@?#*,: ]+|.[0-9A-Fa-f:.]+.):[0-9]+$')",
         message: "not an address; write host:port, such as redis-service:6379",
-        field: Some(".address"),
+        field: ".address",
     },
     Rule {
         kind: None,
         at: "spec.redis",
         rule: "!(has(self.username) && has(self.usernameFrom))",
         message: "both username and usernameFrom are written; keep one of the two",
-        field: Some(".username"),
+        field: ".username",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.tls",
+        rule: "has(self.caFrom) || has(self.caFile) || self.insecureSkipVerify",
+        message: "missing: the authority whose certificates are to be trusted; e.g. caFrom: { secretKeyRef: { name: redis-tls, key: ca.crt } }",
+        field: ".caFrom",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.tls",
+        rule: "!has(self.certFrom) || has(self.keyFrom) || has(self.keyFile)",
+        message: "missing: certFrom is written, and a certificate goes with its key; e.g. keyFrom: { secretKeyRef: { name: redis-tls, key: tls.key } }, or take certFrom out",
+        field: ".keyFrom",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.tls",
+        rule: "!has(self.keyFrom) || has(self.certFrom) || has(self.certFile)",
+        message: "missing: keyFrom is written, and a certificate goes with its key; e.g. certFrom: { secretKeyRef: { name: redis-tls, key: tls.crt } }, or take keyFrom out",
+        field: ".certFrom",
     },
 ];
 

@@ -171,11 +171,8 @@ fn written(kind: Kind, path: &str, node: &mut Map<String, Value>) {
     }
     let ours = |rule: &&Rule| rule.at == path && rule.kind.is_none_or(|of| of == kind);
     for Rule { rule, message, field, .. } in rules::RULES.iter().filter(ours) {
-        let mut validation = json!({ "rule": rule.replace("DURATION", DURATION), "message": message });
-        if let Some(field) = field {
-            validation["fieldPath"] = json!(field);
-        }
-        push(node, validation);
+        let rule = rule.replace("DURATION", DURATION);
+        push(node, json!({ "rule": rule, "message": message, "fieldPath": field }));
     }
 }
 

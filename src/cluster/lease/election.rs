@@ -1,10 +1,12 @@
 //! One process in the race for the Lease: reads it, takes it, renews it, loses it, gives it back.
 
+mod ending;
+mod news;
+
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,7 +14,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::record::{Claim, Seen, as_transitions, duration, micro_time, released, transitions, whole_seconds};
+use super::record::{Claim, Seen, as_transitions, duration, micro_time, transitions, whole_seconds};
 use super::store::{News, Store, StoreError};
 use super::{Leadership, LeaseError, Settings, Term};
 use crate::clock::Clock;
@@ -30,9 +32,6 @@ const SILENT_PERIODS: f64 = 2.0;
 /// Conflicts in a row after which even a conflict is answered with a pause. One or two are a race; more is somebody who
 /// writes into the Lease all the time.
 const CONFLICTS_AT_ONCE: u32 = 3;
-
-/// After a watch that could not even begin (it may be forbidden, where looking is not). Looks do meanwhile.
-const WATCH_AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Election<S> {
     store: S,
@@ -378,89 +377,6 @@ impl<S: Store> Election<S> {
             Trouble::Unreachable => "it is tried again; without a Lease nothing is scaled",
         };
         tracing::warn!(lease = self.lease(), %error, cure, leads = self.held.is_some(), "the Lease cannot be had");
-    }
-
-    /// The next thing that a watch tells; for ever where there is nothing to watch for.
-    async fn next_news(&mut self) -> News {
-        if self.news.is_none() {
-            let version = self.seen.as_ref().filter(|seen| !seen.deleted).and_then(|seen| seen.version());
-            let (Some(version), None, false) = (version, self.held, self.in_doubt) else {
-                return std::future::pending().await;
-            };
-            if self.clock.now() < self.no_watch_before {
-                return std::future::pending().await;
-            }
-            match bounded(self.limit(), self.store.watch(version)).await {
-                Ok(news) => self.news = Some(news),
-                Err(error) => {
-                    tracing::debug!(lease = self.lease(), %error, "the Lease cannot be watched; it is looked at instead");
-                    self.no_watch_before = self.clock.now().after(WATCH_AGAIN);
-                    return std::future::pending().await;
-                }
-            }
-        }
-        match &mut self.news {
-            Some(news) => news.next().await.unwrap_or(News::Ended),
-            None => std::future::pending().await,
-        }
-    }
-
-    fn learn(&mut self, news: News) {
-        match news {
-            News::Lease(lease) => self.observe(Some(*lease)),
-            News::Deleted => self.observe(None),
-            News::Alive => self.heard = self.clock.now(),
-            News::Ended => {
-                self.news = None;
-                // What ends at once must not be asked for again at once; until then there are looks.
-                self.no_watch_before = self.clock.now().after(self.settings.retry_period);
-            }
-        }
-    }
-
-    /// Leaves the Lease without a holder, if it is ours.
-    pub(super) async fn release(&mut self) {
-        let held = self.held.take();
-        self.terms.send_replace(None);
-        gauge!(names::LEADER).set(0.0);
-        if held.is_none() && self.unanswered.is_none() && !self.in_doubt {
-            return;
-        }
-        match tokio::time::timeout(self.settings.call(), self.let_go()).await {
-            Ok(Ok(true)) => {
-                counter!(names::LEADERSHIP_CHANGES, "change" => "released").increment(1);
-                tracing::info!(lease = self.lease(), "the Lease is released");
-            }
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => self.not_released(&error),
-            Err(_) => self.not_released(&"no answer"),
-        }
-    }
-
-    fn not_released(&self, error: &dyn std::fmt::Display) {
-        tracing::warn!(lease = self.lease(), %error, "the Lease could not be released; another process waits until it ends");
-    }
-
-    /// Whether there was anything to release.
-    async fn let_go(&mut self) -> Result<bool, StoreError> {
-        loop {
-            if self.in_doubt {
-                self.unanswered = None;
-                let lease = self.store.read().await?;
-                self.observe(lease);
-            }
-            let Some(seen) = self.seen.as_ref().filter(|seen| !seen.deleted) else { return Ok(false) };
-            if seen.holder() != Some(&self.identity) {
-                return Ok(false);
-            }
-            let mut lease = seen.lease.clone();
-            lease.spec = Some(released(seen.spec(), micro_time(&self.clock, self.clock.now())));
-            match self.store.replace(&lease).await {
-                Ok(_) => return Ok(true),
-                Err(StoreError::Conflict(_)) => self.in_doubt = true,
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     fn fresh_lease(&self) -> Lease {

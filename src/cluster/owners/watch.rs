@@ -61,6 +61,8 @@ pub(super) enum Said {
         why: String,
         /// Nothing changes that but a person.
         for_good: bool,
+        /// There is no such kind, so there are no objects of it.
+        not_served: bool,
     },
 }
 
@@ -201,6 +203,7 @@ async fn listen(kube: Kube, api: &ApiResource, kind: &'static str, namespace: Ar
                 namespace: Arc::clone(&namespace),
                 why: reading::said(&error),
                 for_good: reading::is_forbidden(&error) || reading::is_not_served(&error),
+                not_served: reading::is_not_served(&error),
             }),
         };
         if let Some(said) = said

@@ -40,6 +40,10 @@ const VALUES_GAP: Duration = Duration::from_secs(30);
 /// write twice to everything: that nothing is known, and then what was there before.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// The same for an object without a status: its first reading is worth waiting for, so that it is written once and not
+/// twice.
+const FIRST_GRACE: Duration = Duration::from_secs(3);
+
 /// How long the watch may take to show the version that a conflict spoke of. After this the version that is known is
 /// tried again.
 const UNSEEN: Duration = Duration::from_secs(10);
@@ -200,7 +204,8 @@ impl Entry {
             if self.resource.deleting && !conditions::restores(view) {
                 return None;
             }
-            let early = !before.conditions.is_empty() && now < self.created.after(GRACE) && is_unread(view);
+            let grace = if before.conditions.is_empty() { FIRST_GRACE } else { GRACE };
+            let early = now < self.created.after(grace) && is_unread(view);
             (!early).then(|| compose(view, clock, now, before))
         })
     }
@@ -258,10 +263,6 @@ impl Entry {
         self.not_before = now.after(first.saturating_mul(1 << self.failures.min(10)).min(longest));
         self.failures = self.failures.saturating_add(1);
         self.dirty = true;
-    }
-
-    pub(super) fn may_be_tried(&self, now: Tick) -> bool {
-        now >= self.not_before
     }
 
     /// Whether the last scaling is yet to be told: once, and not if the status on the server shows it already.

@@ -144,7 +144,10 @@ impl Entry {
             };
             view.resource_version = heard.resource_version;
             view.generation = heard.generation;
-            view.set_by = heard.set_by;
+            // The count is the one that is known to be ours, where its object does not say whose it is.
+            if !(heard.set_by == SetBy::Unknown && view.set_by == SetBy::Tidegate) {
+                view.set_by = heard.set_by;
+            }
             view.seen = now;
             let told = Some(view.told()) != before;
             self.unapplied = None;
@@ -195,6 +198,7 @@ impl Entry {
         let shown = place.and_then(|place| log.get(place));
         let (set_by, ready) = match (shown, &self.view) {
             (Some(Heard { set_by, counts: Some((_, ready)), .. }), _) => (*set_by, *ready),
+            (Some(Heard { set_by: SetBy::Unknown, .. }), _) => (self.author(answer), answer.there),
             (Some(Heard { set_by, .. }), _) => (*set_by, answer.there),
             (None, Some(view)) if view.watched => (self.author(answer), view.ready.min(answer.replicas)),
             (None, _) => (self.author(answer), answer.there),

@@ -1,6 +1,6 @@
 //! Reads of /scale: as few as will do, and never more than a bound, however many workloads there are.
 //!
-//! First what changed, or what must be settled; then, where we may not watch, everybody in turn; last, what only makes
+//! First what changed, or what must be settled; then in turn who cannot be watched or could not be read; last, what only makes
 //! the picture prettier. A workload is in each queue once.
 
 use std::collections::{HashSet, VecDeque};
@@ -111,13 +111,12 @@ impl Reads {
 
     fn next_in_turn(&mut self, state: &State, now: Tick) -> Option<(WorkloadRef, Arc<Kind>)> {
         if self.round.is_empty() && now.since(self.round_began) >= TURN {
-            let unseen = state.kinds.values().any(|served| served.watches.values().any(|watched| watched.forbidden));
-            if unseen {
-                let unseen = |workload: &&WorkloadRef| {
-                    state.served(workload).is_some_and(|served| !served.shows(&workload.namespace))
-                };
-                self.round = state.ids.values().filter(unseen).cloned().collect();
-            }
+            let unseen = |workload: &&WorkloadRef| {
+                state.served(workload).is_some_and(|served| !served.shows(&workload.namespace))
+                    // A right may have been granted meanwhile, which no watch tells.
+                    || state.workloads.get(*workload).is_some_and(|entry| matches!(entry.problem, Some(Problem::Unreadable(_))))
+            };
+            self.round = state.ids.values().filter(unseen).cloned().collect();
             self.round_began = now;
         }
         while let Some(workload) = self.round.front() {

@@ -78,19 +78,31 @@ struct RawSpecFields {
 impl RawManager {
     /// Through /scale nothing but the count can be written, under whatever name a kind of somebody else's keeps it;
     /// and the entry of a manager loses what another one changes.
-    fn is_ours(&self) -> bool {
+    fn owns_the_count(&self) -> bool {
         let Some(fields) = &self.fields_v1 else { return false };
         let counts = fields.spec.as_ref().is_some_and(|spec| spec.replicas.is_some());
-        let scaled = self.subresource.as_deref() == Some("scale") && fields.spec.is_some();
-        self.manager.as_deref() == Some(FIELD_MANAGER) && (counts || scaled)
+        counts || self.subresource.as_deref() == Some("scale") && fields.spec.is_some()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.manager.as_deref() == Some(FIELD_MANAGER)
     }
 }
 
 impl<'de, const META: bool> Deserialize<'de> for Slim<META> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
-        // Nobody is somebody else: `kubectl scale --replicas=0` leaves no owner of the count behind.
-        let ours = metadata.managed_fields.iter().any(RawManager::is_ours);
+        let mut owners = metadata.managed_fields.iter().filter(|entry| entry.owns_the_count()).peekable();
+        // Nobody is somebody else: `kubectl scale --replicas=0` leaves no owner of the count behind, and we always do.
+        // Except in a custom resource, which forgets whoever set a zero, and may keep its count under another name.
+        let nobody = owners.peek().is_none();
+        let set_by = if META && nobody {
+            SetBy::Unknown
+        } else if owners.any(RawManager::is_ours) {
+            SetBy::Tidegate
+        } else {
+            SetBy::Other
+        };
         // Absent is one here (in a Scale it is none).
         let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
         let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
@@ -105,7 +117,7 @@ impl<'de, const META: bool> Deserialize<'de> for Slim<META> {
                 ..ObjectMeta::default()
             },
             counts: (!META).then_some((replicas, ready)),
-            set_by: if ours { SetBy::Tidegate } else { SetBy::Other },
+            set_by,
         })
     }
 }
@@ -191,7 +203,7 @@ mod tests {
         assert_eq!((object.counts, object.meta.generation), (Some((4, 2)), Some(3)));
         assert_eq!((object.meta.labels, object.meta.annotations), (None, None));
         let object: Slim<true> = serde_json::from_str(r#"{"metadata": {"name": "a"}}"#).unwrap();
-        assert_eq!(object.counts, None);
+        assert_eq!((object.counts, object.set_by), (None, SetBy::Unknown));
         let object: Slim<false> = serde_json::from_str(r#"{"metadata": {"name": "a"}, "spec": {}}"#).unwrap();
         assert_eq!(object.counts, Some((1, 0)), "absent is one");
     }

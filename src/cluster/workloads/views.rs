@@ -200,13 +200,32 @@ impl Views {
         self.wake.notify_one();
     }
 
-    /// The watch does not work.
+    /// The watch does not work. Where it will not by itself, whoever was never seen is read.
     pub(super) fn watch_fails(&self, group: &str, kind: &str, namespace: &Arc<str>, error: &watcher::Error) {
+        let now = self.clock.now();
         let mut state = self.lock();
-        if let Some(watched) = state.watched(group, kind, namespace) {
-            watched.failing = Some(watch::said(error).into());
-            watched.forbidden = watch::is_forbidden(error);
-            watched.not_served = watch::is_not_served(error);
+        let Some(watched) = state.watched(group, kind, namespace) else { return };
+        watched.failing = Some(watch::said(error).into());
+        watched.not_served = watch::is_not_served(error);
+        let newly_forbidden = watch::is_forbidden(error) && !std::mem::replace(&mut watched.forbidden, true);
+        watched.forbidden = watch::is_forbidden(error);
+        if newly_forbidden {
+            tracing::warn!(
+                kind,
+                reason = watch::said(error),
+                "workloads must not be watched: reading them in turn; `tidegate crd --rbac` grants it"
+            );
+            let unseen = |workload: &&WorkloadRef| {
+                &*workload.group == group
+                    && &*workload.kind == kind
+                    && (namespace.is_empty() || workload.namespace == *namespace)
+            };
+            let unseen: Vec<WorkloadRef> = state.ids.values().filter(unseen).cloned().collect();
+            for workload in unseen {
+                if state.workloads.get(&workload).is_some_and(|entry| entry.view.is_none()) {
+                    state.news(&workload, News::Read, now);
+                }
+            }
         }
         drop(state);
         self.wake.notify_one();

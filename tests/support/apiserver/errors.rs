@@ -105,6 +105,11 @@ impl Refusal {
         status(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({}))
     }
 
+    pub fn too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        status(413, "RequestEntityTooLarge", &message, json!({}))
+    }
+
     // === 409 ===
 
     /// The resourceVersion given is not the current one.
@@ -221,7 +226,16 @@ impl Refusal {
         refusal
     }
 
-    /// The storage did not answer.
+    /// The storage did not answer a read: a Status without its kind, labelled as text.
+    pub fn read_timeout() -> Self {
+        let text = concat!(
+            r#"{"metadata":{},"status":"Failure","message":"Timeout: request did not complete within the allotted "#,
+            r#"timeout","reason":"Timeout","details":{},"code":504}"#
+        );
+        Refusal { code: 504, body: Words::Plain(text), retry_after: None }
+    }
+
+    /// The storage did not answer a write. (A real server says so after 34 seconds; see [`super::Effect::Delay`].)
     pub fn timeout() -> Self {
         let message = "Timeout: request did not complete within requested timeout - context deadline exceeded";
         status(504, "Timeout", message, json!({}))

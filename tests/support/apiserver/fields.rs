@@ -115,7 +115,21 @@ fn changes(old: &Value, new: &Value, path: &str, set: &mut BTreeSet<String>, gon
 pub fn after(owners: &[Owner], old: &Value, new: &Value, writer: &Writer) -> Vec<Owner> {
     let (mut set, mut gone) = (BTreeSet::new(), BTreeSet::new());
     changes(old, new, "", &mut set, &mut gone);
+    if writer.subresource == "scale" {
+        return after_scale(owners, &set, new, writer);
+    }
     hand_over(owners, &set, &gone, writer)
+}
+
+/// `/scale` is peculiar: what has no owner gets none by it, and a count of zero, which a Scale leaves out, loses the
+/// one it had. So whatever went through zero by `/scale` has no owner until something else than `/scale` sets it, or
+/// a server-side apply does.
+fn after_scale(owners: &[Owner], set: &BTreeSet<String>, new: &Value, writer: &Writer) -> Vec<Owner> {
+    let owned = |field: &String| owners.iter().any(|owner| owner.fields.contains(field));
+    let zero = |field: &String| at(new, field).and_then(Value::as_i64) == Some(0);
+    let tracked: BTreeSet<String> = set.iter().filter(|field| owned(field)).cloned().collect();
+    let (lost, kept) = tracked.into_iter().partition(zero);
+    hand_over(owners, &kept, &lost, writer)
 }
 
 /// The owners after `writer` applied `wish` (the whole of what it wants to own) with server-side apply.

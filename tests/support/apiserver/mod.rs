@@ -100,6 +100,9 @@ impl Shared {
     }
 
     fn user(&self, token: &str) -> Option<(String, Option<Arc<Grants>>)> {
+        if token.is_empty() {
+            return Some(("system:anonymous".to_owned(), Some(Arc::default())));
+        }
         locked(&self.users).get(token).map(|user| (user.name.clone(), user.grants.clone()))
     }
 
@@ -114,7 +117,7 @@ impl Shared {
         if faults.is_empty() {
             return (delay, None);
         }
-        let entry = self.record.since(number).0.swap_remove(0);
+        let entry = self.record.get(number);
         for fault in faults.iter() {
             match fault.strikes(&entry) {
                 Some(Effect::Delay(more)) => delay += more,
@@ -229,6 +232,18 @@ impl ApiServer {
     /// As [`ApiServer::insert_as`], by `kubectl-client-side-apply`.
     pub fn insert(&self, object: &Value) {
         self.insert_as("kubectl-client-side-apply", object);
+    }
+
+    /// Replaces the status, as a controller would.
+    pub fn set_status(&self, resource: &str, namespace: &str, name: &str, status: &Value) {
+        let mut store = self.shared.store();
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let kind = store.kind(group, plural).unwrap_or_else(|| panic!("nothing serves {resource}"));
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut value = store.find(&kind, &key).unwrap_or_else(|refusal| panic!("{}", refusal.status())).value.clone();
+        value["status"] = status.clone();
+        let writer = writer("kube-controller-manager", "status", kind.api_version(&kind.versions[0]));
+        store.update(&kind, &key, value, &writer, None, false).unwrap();
     }
 
     /// The object as it is; plural with its group, as in `deployments.apps` or `secrets`.
@@ -364,6 +379,12 @@ impl Client {
     pub fn restrict(&self, grants: Grants) {
         let mut users = locked(&self.shared.users);
         users.get_mut(&self.token()).unwrap().grants = Some(Arc::new(grants));
+    }
+
+    /// What it was granted and never used, as `verb resource.group`; nothing where it is not restricted.
+    pub fn unused_grants(&self) -> Vec<String> {
+        let users = locked(&self.shared.users);
+        users[&self.token()].grants.as_ref().map(|grants| grants.unused()).unwrap_or_default()
     }
 
     pub fn net(&self, state: Net) {

@@ -1,11 +1,20 @@
 //! What a client may do, where a test says it: roles and bindings as the manifests have them. Subjects are not looked
 //! at: whatever is bound is granted to the client that it was given to.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::Value;
+
+use super::errors::qualified;
 
 /// Everything that is granted to one client.
 #[derive(Clone, Default, Debug)]
-pub struct Grants(Vec<Rule>);
+pub struct Grants {
+    rules: Vec<Rule>,
+    /// What was made use of: rule, verb, resource.
+    used: Arc<Mutex<BTreeSet<(usize, String, String)>>>,
+}
 
 #[derive(Clone, Debug)]
 struct Rule {
@@ -52,7 +61,7 @@ impl Grants {
                         || document["metadata"]["namespace"] == binding["metadata"]["namespace"])
             });
             for rule in role.and_then(|role| role["rules"].as_array()).into_iter().flatten() {
-                grants.0.push(Rule {
+                grants.rules.push(Rule {
                     groups: texts(&rule["apiGroups"]),
                     resources: texts(&rule["resources"]),
                     names: texts(&rule["resourceNames"]),
@@ -65,18 +74,36 @@ impl Grants {
     }
 
     pub fn allow(&self, wish: &Wish<'_>) -> bool {
-        self.rules(wish).next().is_some()
-    }
-
-    fn rules<'a>(&'a self, wish: &'a Wish<'_>) -> impl Iterator<Item = usize> + 'a {
         let has = |all: &[String], one: &str| all.iter().any(|each| each == "*" || each == one);
-        let allows = move |rule: &Rule| {
+        let allows = |rule: &Rule| {
             has(&rule.groups, wish.group)
                 && has(&rule.resources, wish.resource)
                 && has(&rule.verbs, wish.verb)
                 && (rule.names.is_empty() || rule.names.iter().any(|name| name == wish.name))
                 && rule.namespace.as_ref().is_none_or(|namespace| namespace == wish.namespace)
         };
-        self.0.iter().enumerate().filter(move |(_, rule)| allows(rule)).map(|(index, _)| index)
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut allowed = false;
+        for (index, _) in self.rules.iter().enumerate().filter(|(_, rule)| allows(rule)) {
+            used.insert((index, wish.verb.to_owned(), wish.resource.to_owned()));
+            allowed = true;
+        }
+        allowed
+    }
+
+    /// What no request was allowed by, as `verb resource.group`. What says `*` counts as used.
+    pub fn unused(&self) -> Vec<String> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unused = BTreeSet::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            for (verb, resource) in rule.verbs.iter().flat_map(|verb| rule.resources.iter().map(move |one| (verb, one)))
+            {
+                if verb != "*" && resource != "*" && !used.contains(&(index, verb.clone(), resource.clone())) {
+                    let group = rule.groups.first().map_or("", String::as_str);
+                    unused.insert(format!("{verb} {}", qualified(resource, group)));
+                }
+            }
+        }
+        unused.into_iter().collect()
     }
 }

@@ -99,6 +99,10 @@ impl Record {
         change(&mut self.entries()[number]);
     }
 
+    pub fn get(&self, number: usize) -> Entry {
+        self.entries()[number].clone()
+    }
+
     pub fn len(&self) -> usize {
         self.entries().len()
     }

@@ -36,11 +36,19 @@ impl Reply {
     }
 }
 
+/// Bytes, as a real server has it.
+const LARGEST_BODY: usize = 3 * 1024 * 1024;
+
 pub async fn serve(shared: Arc<Shared>, client: Arc<str>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let call = Call::read(&parts, body);
+    let too_large = body.len() > LARGEST_BODY;
+    let call = Call::read(&parts, if too_large { Bytes::new() } else { body });
     let number = shared.record.begin(call.entry(&client));
+    if too_large {
+        shared.record.change(number, |entry| entry.outcome = Outcome::Answered(413));
+        return Ok(refused(&Refusal::too_large(LARGEST_BODY)));
+    }
     // On a task of its own: what has arrived is carried out, whether its client still waits or not.
     tokio::spawn(answer(shared, client, call, number)).await.map_err(io::Error::other)?
 }
@@ -100,19 +108,20 @@ async fn answer(shared: Arc<Shared>, client: Arc<str>, call: Call, number: usize
         }
         _ => {}
     }
-    let (code, response) = match result {
-        Ok(reply) => (reply.code, head(reply.code, reply.content_type, None).body(whole(reply.bytes))),
-        Err(refusal) => {
-            let content_type = match refusal.body {
-                Words::Status(_) => "application/json",
-                Words::Plain(_) => "text/plain; charset=utf-8",
-            };
-            let body = whole(refusal.bytes().into());
-            (refusal.code, head(refusal.code, content_type, refusal.retry_after).body(body))
-        }
+    let response = match result {
+        Ok(reply) => head(reply.code, reply.content_type, None).body(whole(reply.bytes)).unwrap(),
+        Err(refusal) => refused(&refusal),
     };
-    outcome(Outcome::Answered(code));
-    Ok(response.unwrap())
+    outcome(Outcome::Answered(response.status().as_u16()));
+    Ok(response)
+}
+
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let content_type = match refusal.body {
+        Words::Status(_) => "application/json",
+        Words::Plain(_) => "text/plain; charset=utf-8",
+    };
+    head(refusal.code, content_type, refusal.retry_after).body(whole(refusal.bytes().into())).unwrap()
 }
 
 fn whole(bytes: Bytes) -> Body {
@@ -381,6 +390,7 @@ fn scaled(
         }
         _ => return Err(Refusal::method_not_allowed()),
     };
-    let made = scale::put(store, kind, paths, key, &proposed, writer, call.is_dry())?;
+    let apply = (call.content_type == APPLY).then(|| call.flag("force"));
+    let made = scale::put(store, kind, paths, key, &proposed, writer, apply, call.is_dry())?;
     Ok(Reply::json(200, scale::of(kind, paths, &made)?.to_string(), Some(made.rv)))
 }

@@ -45,7 +45,8 @@ pub fn of(kind: &Kind, scale: &Scale, parent: &Stored) -> Result<Value, Refusal>
     Ok(answer)
 }
 
-/// Carries out what `proposed`, a whole Scale, says.
+/// Carries out what `proposed`, a whole Scale, says; `apply` of a server-side apply says whether it is forced.
+#[expect(clippy::too_many_arguments, reason = "one caller")]
 pub fn put(
     store: &mut Store,
     kind: &Arc<Kind>,
@@ -53,6 +54,7 @@ pub fn put(
     key: &Key,
     proposed: &Value,
     writer: &Writer,
+    apply: Option<bool>,
     dry: bool,
 ) -> Result<Arc<Stored>, Refusal> {
     let parent = store.find(kind, key)?;
@@ -91,7 +93,9 @@ pub fn put(
         value["metadata"]["resourceVersion"] = given.into();
     }
     set(&mut value, &scale.spec, replicas.into());
-    store.update(kind, key, value, writer, None, dry)
+    let mut wish = json!({});
+    set(&mut wish, &scale.spec, replicas.into());
+    store.update(kind, key, value, writer, apply.map(|force| (&wish, force)), dry)
 }
 
 fn set(value: &mut Value, pointer: &str, to: Value) {

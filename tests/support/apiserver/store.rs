@@ -42,6 +42,11 @@ impl Stored {
         Arc::new(Stored { key, rv, value, owners, full, item, partial })
     }
 
+    /// The same at another revision.
+    pub fn at(&self, rv: u64) -> Arc<Self> {
+        Stored::new(self.key.clone(), rv, self.value.clone(), self.owners.clone())
+    }
+
     pub fn full(&self) -> Bytes {
         self.full.get_or_init(|| self.value.to_string().into()).clone()
     }
@@ -218,7 +223,7 @@ impl Store {
             return Err(Refusal::bad_request(message));
         }
         if kind.namespaced {
-            self.find(&*self.kind("", "namespaces").unwrap(), &(String::new(), namespace.to_owned()))?;
+            self.find(&self.kind("", "namespaces").unwrap(), &(String::new(), namespace.to_owned()))?;
         }
         let key = (namespace.to_owned(), name.clone());
         if self.find(kind, &key).is_ok() {

@@ -110,7 +110,8 @@ impl Watch {
             let all = store.matching(kind, &watch.namespace, &watch.selector);
             lines.extend(all.iter().map(|object| watch.line("ADDED", object)));
             watch.at = store.rv;
-            if streamed && watch.bookmarks {
+            // From 0 it comes unasked.
+            if watch.bookmarks && (streamed || given == "0") {
                 lines.push(watch.bookmark(store.rv, true));
             }
         }
@@ -163,7 +164,13 @@ impl Watch {
             (true, false) => "DELETED",
             (false, false) => return None,
         };
-        Some(self.line(what, &change.object))
+        match &change.before {
+            // As it last matched, but at this revision.
+            Some(before) if what == "DELETED" && change.what != What::Deleted => {
+                Some(self.line(what, &before.at(change.rv)))
+            }
+            _ => Some(self.line(what, &change.object)),
+        }
     }
 
     fn next(&mut self) -> Next {
@@ -209,7 +216,10 @@ impl Watch {
         }
         let ends = Instant::now() + self.lasts;
         let every = self.shared.bookmark_every();
-        let mut bookmark = Instant::now() + every;
+        let start = Instant::now();
+        // The last one comes shortly before the end.
+        let farewell = start + self.lasts.saturating_sub(Duration::from_secs(2));
+        let mut bookmark = (start + every).min(farewell);
         loop {
             changed.borrow_and_update();
             let sent = self.at;
@@ -227,7 +237,7 @@ impl Watch {
                 () = sender.closed() => return None,
                 () = tokio::time::sleep_until(ends) => return None,
                 () = tokio::time::sleep_until(bookmark), if self.bookmarks => {
-                    bookmark += every;
+                    bookmark = if bookmark < farewell { (bookmark + every).min(farewell) } else { ends };
                     // Nothing up to now is unsent: whatever comes has a higher revision.
                     let rv = {
                         let store = self.shared.store();

@@ -1,0 +1,365 @@
+//! Where a trigger's Redis is and who logs in: from its metadata, the TriggerAuthentication that it names, and the
+//! environment of the workload's container where that is in the input. One Connection for each server.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Draft, Object, Work, text_of};
+use crate::spec::manifest::{
+    ClusterConnectionBody, ConnectionBody, PasswordFrom, PemFrom, RedisConnection, SecretKeyRef, Tls, UsernameFrom,
+};
+use crate::spec::render;
+
+/// Leads nowhere, whoever resolves it (RFC 2606).
+const UNKNOWN: &str = "write-the-address.invalid:6379";
+/// Where KEDA looks for the Secrets of a ClusterTriggerAuthentication.
+const KEDA_NAMESPACE: &str = "keda";
+
+/// The servers that were found.
+#[derive(Default)]
+pub(super) struct Servers(Vec<Server>);
+
+struct Server {
+    scope: Scope,
+    name: String,
+    redis: RedisConnection,
+    /// Of a ClusterConnection.
+    allowed: BTreeSet<String>,
+    notes: Vec<String>,
+}
+
+/// Who may use it.
+#[derive(Clone, PartialEq, Eq)]
+enum Scope {
+    /// Its own namespace, if one is written: a Connection.
+    Namespace(Option<String>),
+    /// Those who ask: a ClusterConnection.
+    Cluster,
+}
+
+impl Servers {
+    /// The name of the Connection for `redis`: a new one, unless there is one.
+    fn name(&mut self, scope: Scope, wanted: &str, redis: RedisConnection, notes: Vec<String>, user: &str) -> String {
+        if let Some(server) = self.0.iter_mut().find(|server| server.scope == scope && server.redis == redis) {
+            server.allowed.insert(user.to_owned());
+            return server.name.clone();
+        }
+        let taken = |name: &str| self.0.iter().any(|server| server.scope == scope && server.name == name);
+        let mut name = wanted.to_owned();
+        let mut next = 2;
+        while taken(&name) {
+            name = format!("{wanted}-{next}");
+            next += 1;
+        }
+        let allowed = BTreeSet::from([user.to_owned()]);
+        self.0.push(Server { scope, name: name.clone(), redis, allowed, notes });
+        name
+    }
+
+    pub(super) fn into_drafts(self) -> Vec<Draft> {
+        self.0.into_iter().map(Server::into_draft).collect()
+    }
+}
+
+impl Server {
+    fn into_draft(self) -> Draft {
+        let Server { scope, name, redis, allowed, notes } = self;
+        let document = match scope {
+            Scope::Cluster => {
+                let allowed_namespaces = Some(allowed.into_iter().collect());
+                let body = ClusterConnectionBody { allowed_namespaces, redis: Some(redis), memory: None };
+                render::cluster_connection_document(&name, body)
+            }
+            Scope::Namespace(namespace) => {
+                let body = ConnectionBody { redis: Some(redis), memory: None };
+                render::connection_document(namespace.as_deref(), &name, body)
+            }
+        };
+        Draft { document, notes }
+    }
+}
+
+/// A Connection whose address nobody knows.
+pub(super) fn unknown(work: &mut Work, object: &Object, notes: &mut Vec<String>) -> String {
+    let message = format!("which server holds the list is not said: write its address instead of {UNKNOWN}");
+    notes.push(work.note(object, message.clone()));
+    let redis = RedisConnection { address: Some(UNKNOWN.to_owned()), ..RedisConnection::default() };
+    work.servers.name(Scope::Namespace(object.namespace.clone()), "redis", redis, vec![message], user(object))
+}
+
+fn user(object: &Object) -> &str {
+    object.namespace.as_deref().unwrap_or("default")
+}
+
+/// Where a parameter's value is.
+#[derive(Clone)]
+enum Found {
+    Text(String),
+    Secret {
+        name: String,
+        key: String,
+    },
+    /// In a variable that the input does not show.
+    Variable(String),
+}
+
+/// The parameters of one trigger.
+struct Parameters<'a> {
+    metadata: &'a Value,
+    authentication: Vec<(String, Found)>,
+    environment: Vec<(String, Found)>,
+}
+
+impl Parameters<'_> {
+    /// A parameter under any of its names: metadata, then the authentication, then `FromEnv`.
+    fn find(&self, names: &[&str]) -> Option<Found> {
+        let plain = names.iter().find_map(|name| self.text(name)).map(Found::Text);
+        let authentication = || {
+            names
+                .iter()
+                .find_map(|name| self.authentication.iter().find(|(known, _)| known == name))
+                .map(|(_, found)| found.clone())
+        };
+        let from_env = || {
+            let variable = names.iter().find_map(|name| self.text(&format!("{name}FromEnv")))?;
+            let known = self.environment.iter().find(|(name, _)| *name == variable).map(|(_, found)| found.clone());
+            Some(known.unwrap_or(Found::Variable(variable)))
+        };
+        plain.or_else(authentication).or_else(from_env)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let text = self.metadata.get(name).and_then(text_of)?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.text(name).is_some_and(|text| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+}
+
+/// The name of the Connection for the server of a trigger.
+pub(super) fn of_trigger(
+    work: &mut Work,
+    object: &Object,
+    i: usize,
+    trigger: &Value,
+    notes: &mut Vec<String>,
+) -> String {
+    let reference = trigger.pointer("/authenticationRef/name").and_then(Value::as_str);
+    let cluster = trigger.pointer("/authenticationRef/kind").is_some_and(|kind| kind == "ClusterTriggerAuthentication");
+    let environment = environment(work, object);
+    let mut said = Vec::new();
+    let authentication = reference.map_or(Vec::new(), |name| {
+        let (found, complaints) = authentication(work, object, name, cluster, &environment);
+        said.extend(complaints);
+        found
+    });
+    let parameters = Parameters { metadata: &trigger["metadata"], authentication, environment };
+    let secret_namespace = cluster.then(|| KEDA_NAMESPACE.to_owned());
+    if cluster {
+        said.push(format!(
+            "a ClusterTriggerAuthentication's Secrets are KEDA's own: namespace {KEDA_NAMESPACE} is written, where it usually runs"
+        ));
+    }
+    let redis = connection(&parameters, secret_namespace.as_deref(), &mut said);
+    let wanted = reference.map_or_else(|| name_of(redis.address.as_deref().unwrap_or_default()), str::to_owned);
+    let mut of_server = Vec::new();
+    for message in said {
+        of_server.push(work.note(object, format!("trigger {i}: {message}")));
+    }
+    notes.extend(of_server.iter().cloned());
+    let scope = if cluster { Scope::Cluster } else { Scope::Namespace(object.namespace.clone()) };
+    work.servers.name(scope, &wanted, redis, of_server, user(object))
+}
+
+/// A Connection is called what its host is called.
+fn name_of(address: &str) -> String {
+    let host = address.split(['.', ':']).next().unwrap_or_default().to_ascii_lowercase();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let digits = host.chars().all(|c| c.is_ascii_digit());
+    let fine = host.starts_with(plain) && host.ends_with(plain) && host.chars().all(|c| plain(c) || c == '-');
+    if address == UNKNOWN || digits || !fine { "redis".to_owned() } else { host }
+}
+
+fn connection(parameters: &Parameters<'_>, secret_namespace: Option<&str>, said: &mut Vec<String>) -> RedisConnection {
+    let secret = |name: String, key: String| SecretKeyRef {
+        namespace: secret_namespace.map(str::to_owned),
+        name: Some(name),
+        key: Some(key),
+    };
+    let pem = |names: &[&str]| match parameters.find(names)? {
+        Found::Secret { name, key } => Some(PemFrom { secret_key_ref: Some(secret(name, key)) }),
+        Found::Text(_) | Found::Variable(_) => None,
+    };
+    let (mut username, mut username_from, mut password_from) = (None, None, None);
+    match parameters.find(&["username"]) {
+        None => {}
+        Some(Found::Text(name)) => username = Some(name),
+        Some(Found::Secret { name, key }) => {
+            username_from = Some(UsernameFrom { secret_key_ref: Some(secret(name, key)), ..UsernameFrom::default() });
+        }
+        Some(Found::Variable(variable)) => {
+            said.push(format!("the user's name is in {variable} of the container: write username, or usernameFrom"));
+        }
+    }
+    let mut password = |name: String, key: String| {
+        password_from = Some(PasswordFrom { secret_key_ref: Some(secret(name, key)), ..PasswordFrom::default() });
+    };
+    match parameters.find(&["password"]) {
+        None => {}
+        Some(Found::Secret { name, key }) => password(name, key),
+        // Never repeated.
+        Some(Found::Text(_)) => {
+            password("redis".to_owned(), "password".to_owned());
+            said.push("the password itself is in the object: put it into key password of a Secret redis".to_owned());
+        }
+        Some(Found::Variable(variable)) => {
+            password("redis".to_owned(), "password".to_owned());
+            said.push(format!(
+                "the password is in {variable} of the container: put it into key password of a Secret redis"
+            ));
+        }
+    }
+    let database = parameters.text("databaseIndex").and_then(|text| text.parse::<i32>().ok()).filter(|n| *n != 0);
+    let encrypted = parameters.flag("enableTLS")
+        || matches!(parameters.find(&["tls"]), Some(Found::Text(text)) if text == "enable")
+        || parameters.authentication.iter().any(|(name, _)| name == "tls");
+    if matches!(parameters.find(&["tls"]), Some(Found::Secret { .. } | Found::Variable(_))) {
+        said.push("whether it is encrypted is not in the object: taken for yes; take tls out if it is not".to_owned());
+    }
+    let tls = encrypted.then(|| {
+        let insecure = parameters.flag("unsafeSsl");
+        let mut ca_from = pem(&["ca"]);
+        if ca_from.is_none() && !insecure {
+            ca_from = Some(PemFrom { secret_key_ref: Some(secret("redis-tls".to_owned(), "ca.crt".to_owned())) });
+            said.push(
+                "KEDA trusts the system's authorities, tidegate those that are named: put them into key ca.crt of a Secret redis-tls"
+                    .to_owned(),
+            );
+        }
+        let (cert_from, key_from) = match (pem(&["cert", "Cert"]), pem(&["key"])) {
+            (Some(cert), Some(key)) => (Some(cert), Some(key)),
+            _ => (None, None),
+        };
+        if parameters.find(&["keyPassword"]).is_some() {
+            said.push("a key with a password of its own cannot be read: store it without".to_owned());
+        }
+        Tls { ca_from, cert_from, key_from, insecure_skip_verify: insecure.then_some(true), ..Tls::default() }
+    });
+    RedisConnection {
+        address: Some(address(parameters, said)),
+        database,
+        username,
+        username_from,
+        password_from,
+        tls,
+        ..RedisConnection::default()
+    }
+}
+
+fn address(parameters: &Parameters<'_>, said: &mut Vec<String>) -> String {
+    let first = |text: String| text.split(',').next().unwrap_or_default().trim().to_owned();
+    let mut elsewhere = |found: Option<Found>, what: &str| match found? {
+        Found::Text(text) => Some(first(text)),
+        Found::Secret { name, key } => {
+            said.push(format!("its {what} is in key {key} of Secret {name}: write it, an address is no secret here"));
+            None
+        }
+        Found::Variable(variable) => {
+            said.push(format!("its {what} is in {variable} of the container: write it"));
+            None
+        }
+    };
+    let found = match parameters.find(&["address", "addresses"]) {
+        Some(found) => elsewhere(Some(found), "address"),
+        None => {
+            let host = elsewhere(parameters.find(&["host", "hosts"]), "host");
+            let port = elsewhere(parameters.find(&["port", "ports"]), "port");
+            host.map(|host| format!("{host}:{}", port.unwrap_or_else(|| "6379".to_owned())))
+        }
+    };
+    let Some(address) = found else {
+        said.push(format!("its address is not known: write it instead of {UNKNOWN}"));
+        return UNKNOWN.to_owned();
+    };
+    if !address.contains('.') && !address.starts_with('[') && !address.starts_with("localhost:") {
+        said.push(format!(
+            "{address} was a Service of KEDA's own namespace, and is one of the object's here: write the namespace, \
+             e.g. redis.other.svc:6379, if that is another"
+        ));
+    }
+    address
+}
+
+// === where values are ===
+
+/// What a TriggerAuthentication says, and what of it cannot be carried over.
+fn authentication(
+    work: &Work,
+    object: &Object,
+    name: &str,
+    cluster: bool,
+    environment: &[(String, Found)],
+) -> (Vec<(String, Found)>, Vec<String>) {
+    let (kind, namespace) = if cluster {
+        ("ClusterTriggerAuthentication", None)
+    } else {
+        ("TriggerAuthentication", object.namespace.as_deref())
+    };
+    let Some(written) = work.find(kind, namespace, name) else {
+        return (Vec::new(), vec![format!("{kind} {name} is not in the input: what it says is missing here")]);
+    };
+    let list =
+        |field: &str| written.get(&format!("/spec/{field}")).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for entry in list("secretTargetRef") {
+        found.push((text(&entry, "parameter"), Found::Secret { name: text(&entry, "name"), key: text(&entry, "key") }));
+    }
+    for entry in list("env") {
+        let variable = text(&entry, "name");
+        let known = environment.iter().find(|(name, _)| *name == variable).map(|(_, found)| found.clone());
+        found.push((text(&entry, "parameter"), known.unwrap_or(Found::Variable(variable))));
+    }
+    for entry in list("configMapTargetRef") {
+        let map = work.find("ConfigMap", namespace, &text(&entry, "name"));
+        let value =
+            map.and_then(|map| map.get("/data")).and_then(|data| data.get(text(&entry, "key"))).and_then(text_of);
+        let missing =
+            || Found::Variable(format!("ConfigMap {}, which is not in the input, and not", text(&entry, "name")));
+        found.push((text(&entry, "parameter"), value.map_or_else(missing, Found::Text)));
+    }
+    let known = ["secretTargetRef", "env", "configMapTargetRef"];
+    let others = written.get("/spec").and_then(Value::as_object).into_iter().flatten().map(|(field, _)| field);
+    let complaints = others
+        .filter(|field| !known.contains(&field.as_str()))
+        .map(|field| format!("{kind} {name}: {field} has no counterpart; put the values into a Secret"))
+        .collect();
+    (found, complaints)
+}
+
+/// The variables of the container that KEDA resolves `FromEnv` in, where the workload is in the input.
+fn environment(work: &Work, object: &Object) -> Vec<(String, Found)> {
+    let kind = object.text("/spec/scaleTargetRef/kind").unwrap_or_else(|| "Deployment".to_owned());
+    let Some(name) = object.text("/spec/scaleTargetRef/name") else { return Vec::new() };
+    let Some(workload) = work.find(&kind, object.namespace.as_deref(), &name) else { return Vec::new() };
+    let containers = workload.get("/spec/template/spec/containers").and_then(Value::as_array);
+    let wanted = object.text("/spec/scaleTargetRef/envSourceContainerName");
+    let is_wanted = |container: &&Value| wanted.as_deref().is_none_or(|wanted| container["name"] == wanted);
+    let container = containers.and_then(|containers| containers.iter().find(is_wanted));
+    let variables = container.and_then(|container| container["env"].as_array()).into_iter().flatten();
+    let read = |variable: &Value| {
+        let name = variable["name"].as_str()?.to_owned();
+        let secret = variable.pointer("/valueFrom/secretKeyRef");
+        let field = |field: &str| secret.and_then(|secret| secret[field].as_str()).map(str::to_owned);
+        let found = match (variable.get("value").and_then(text_of), field("name"), field("key")) {
+            (Some(value), ..) => Found::Text(value),
+            (None, Some(name), Some(key)) => Found::Secret { name, key },
+            _ => return None,
+        };
+        Some((name, found))
+    };
+    variables.filter_map(read).collect()
+}
