@@ -6,33 +6,35 @@
 //! spawned, so that a taken port is an error at the start; a background task that ends takes the process with it.
 
 mod cluster;
+mod deciding;
+mod lifetime;
 mod rehearsal;
 mod reload;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cluster::{Checkpoints, ClusterSettings, Election};
-use self::cluster::{Controller, Files, Listed, Wires};
+use self::cluster::{Controller, Files, Wires};
+use self::deciding::{Deciding, may_write, remember};
+use self::lifetime::{announce_readiness, drain};
 use self::rehearsal::Workloads;
 pub use self::rehearsal::{ByKeda, KedaSettings, Rehearsal};
 use self::reload::{Reload, Start};
-use crate::board::{Activity, Board, Intake};
+use crate::board::{Board, Intake};
+use crate::checkpoint::Memories;
 use crate::checkpoint::folder::Folder;
-use crate::checkpoint::{self, Ask, Checkpointer, Memories, Store};
 use crate::clock::Clock;
 use crate::files::watch::{Watched, Watcher};
-use crate::model::{AutoscalerId, TargetReport};
+use crate::model::TargetReport;
 use crate::poller::Poller;
 use crate::rehearse::http::HeldBy;
 use crate::runtime::{Inputs, Outputs, Roles, Runtime};
@@ -46,7 +48,6 @@ use crate::serve::{grpc, http, limits, log_level};
 use crate::source::memory::MemoryQueues;
 use crate::spec::limits::Limits;
 use crate::spec::load::Loaded;
-use crate::spec::{AutoscalerSpec, Change};
 use crate::target::actuator::{self, Actuator};
 use crate::target::memory::MemoryTarget;
 use crate::telemetry::logs::LogFilter;
@@ -72,9 +73,6 @@ const ELECTION: &str = "election";
 
 /// The parts of the process, each with its name for people. One that ends before it is told to ends the process.
 type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
-/// From the end of deciding to the end of the process: one timeout of the actuator, and a little; the same for giving
-/// the Lease back.
-const LAST_REQUESTS: Duration = Duration::from_secs(6);
 
 /// What to run.
 pub struct Config {
@@ -416,135 +414,4 @@ impl Bound {
         }
         drain(&mut parts, running, &stop_deciding, &resign).await
     }
-}
-
-/// The engine with what it needs to run on its own thread.
-struct Deciding {
-    runtime: Runtime,
-    inputs: Inputs,
-    stop: CancellationToken,
-}
-
-impl Deciding {
-    fn spawn(
-        self,
-        poller: Poller,
-        changes: mpsc::UnboundedReceiver<Change>,
-    ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (ended, wait) = oneshot::channel();
-        thread::Builder::new().name("engine".into()).spawn(move || {
-            let outcome = runtime.block_on(async move {
-                let Deciding { runtime, inputs, stop } = self;
-                let polling = tokio::spawn(poller.run(changes));
-                tokio::select! {
-                    () = runtime.run(inputs, stop.clone()) => {}
-                    // Only a defect ends it first: it runs as long as anybody takes its samples.
-                    ended = polling => if !stop.is_cancelled() {
-                        bail!("the poller ended: {ended:?}");
-                    },
-                }
-                Ok(())
-            });
-            // Nobody waits any more: the process is ending.
-            drop(ended.send(outcome));
-        })?;
-        Ok(wait)
-    }
-}
-
-/// Ready once every autoscaler of the manifests, and of the first list of custom resources, is on the board and each of
-/// its triggers has been asked once, successfully or not: a dead Redis must not keep the other teams' answers from KEDA.
-async fn announce_readiness(
-    board: Arc<Board>,
-    autoscalers: Vec<Arc<AutoscalerSpec>>,
-    listed: Option<Listed>,
-    readiness: Arc<Readiness>,
-) {
-    const LOOK: Duration = Duration::from_millis(5);
-    let mut ids: Vec<AutoscalerId> = autoscalers.iter().map(|spec| spec.id.clone()).collect();
-    if let Some(listed) = listed {
-        ids.append(&mut listed.complete().await);
-    }
-    for id in &ids {
-        while board.get(id).is_none() {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-    readiness.specs_loaded();
-    for id in &ids {
-        if let Some(cell) = board.get(id) {
-            // Gone from the board again: nothing to wait for.
-            drop(cell.activity().wait_for(|activity| *activity != Activity::Pending).await);
-        }
-    }
-    readiness.first_round_done();
-    tracing::info!(autoscalers = ids.len(), "ready: everything was asked once");
-}
-
-/// Waits until all of `these` have ended, `ended` counting those that others waited for.
-async fn wait_for(
-    these: HashSet<&'static str>,
-    parts: &mut Tasks,
-    ended: &mut HashSet<&'static str>,
-) -> anyhow::Result<()> {
-    while !these.is_subset(ended) {
-        let Some(joined) = parts.join_next().await else { break };
-        let (name, outcome) = joined.context("a part of the process broke down while stopping")?;
-        outcome.with_context(|| format!("the {name} failed while stopping"))?;
-        ended.insert(name);
-    }
-    Ok(())
-}
-
-/// Reads the checkpoint of before and begins to write new ones, until the doors close.
-async fn remember<S: Store + 'static>(
-    mut store: S,
-    clock: Clock,
-    asks: mpsc::Sender<Ask>,
-    may_write: impl Fn() -> bool + Send + 'static,
-    stop: &CancellationToken,
-    parts: &mut Tasks,
-) -> Memories {
-    let before = checkpoint::load(&mut store, clock).await;
-    let checkpointer = Checkpointer::new(clock, store, asks, before.clone());
-    let stop = stop.clone();
-    parts.spawn(async move {
-        checkpointer.run(may_write, stop).await;
-        (CHECKPOINTS, Ok(()))
-    });
-    before
-}
-
-/// Whether this process may write what all processes share.
-fn may_write(clock: Clock, cluster: Option<&Controller>) -> impl Fn() -> bool + Send + 'static {
-    let leadership = cluster.map(Controller::leadership);
-    move || leadership.as_ref().is_none_or(|leadership| leadership.term(clock.now()).is_some())
-}
-
-/// Lets the doors close in their own time, then ends the rest, the Lease last.
-async fn drain(
-    parts: &mut Tasks,
-    running: HashSet<&'static str>,
-    stop_deciding: &CancellationToken,
-    resign: &CancellationToken,
-) -> anyhow::Result<()> {
-    let mut ended = HashSet::new();
-    let among = |names: &[&'static str]| names.iter().copied().filter(|name| running.contains(name)).collect();
-    // The last checkpoint is written while there is still somebody to remember.
-    wait_for(among(&[GRPC_SERVER, HTTP_SERVER, CHECKPOINTS]), parts, &mut ended).await?;
-    stop_deciding.cancel();
-    // The engine ends at once, and with it the actuator's requests: what was asked last is still carried out. The
-    // rehearsal's other parts never end by themselves.
-    match tokio::time::timeout(LAST_REQUESTS, wait_for(among(&[ENGINE, ACTUATOR]), parts, &mut ended)).await {
-        Ok(outcome) => outcome?,
-        Err(_) => tracing::warn!("scale requests are still under way; ending without their answers"),
-    }
-    resign.cancel();
-    if let Ok(outcome) = tokio::time::timeout(LAST_REQUESTS, wait_for(among(&[ELECTION]), parts, &mut ended)).await {
-        outcome?;
-    }
-    parts.shutdown().await;
-    tracing::info!("stopped");
-    Ok(())
 }

@@ -4,11 +4,11 @@
 //! > **decisions** and **effects**. Everything outside carries the effects out.
 //!
 //! ```text
-//!   manifests ──► spec ──────────────┐             ┌──► board ──► serve: KEDA's gRPC · API · status page · metrics
-//!                                    ▼             │
+//!   manifests ────────► spec ────────┐             ┌──► board ──► serve: KEDA's gRPC · API · status page · metrics
+//!   custom resources ──► (catalog)   ▼             │      └──────► cluster: status, Events
 //!   Redis ──► source ──► poller ──► runtime ───────┤
 //!                                   (owns engine)  │
-//!                                    ▲             └──► target: replicas of a workload
+//!                                    ▲             └──► target: the actuator ──► cluster: /scale, or memory
 //!                                    └─────────── what was applied, what stands ──┘
 //! ```
 //!
@@ -24,9 +24,9 @@
 //!    rate limit, bounds, pause. Each leaves a line in the [`model::Decision`]: that is how a decision explains itself.
 //! 4. `Effect::Publish` puts the decision on the [`board`], a snapshot that readers take without waiting. [`serve`]
 //!    answers KEDA, the API, the page and the scrape from there; no question ever reaches a Redis.
-//! 5. `Effect::Scale` goes to the actuator in [`target`], one request in flight for each workload, the latest wish
-//!    wins; what became of it comes back to the engine as an event. Behind KEDA there is no such effect: KEDA and the
-//!    HPA act.
+//! 5. `Effect::Scale` goes to the actuator in [`target`], the most urgent first, one request in flight for each workload,
+//!    the latest wish wins. In a cluster it becomes a patch of /scale in [`cluster`], if this process holds the Lease;
+//!    what became of it comes back to the engine as an event. Behind KEDA there is no such effect: KEDA and the HPA act.
 //!
 //! Polling and deciding share a thread of their own; serving has another (see [`app`], which puts it all together).
 //!

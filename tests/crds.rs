@@ -38,7 +38,7 @@ fn objects(path: &Path) -> Option<Vec<(Kind, Value)>> {
         match value {
             Value::Array(items) => items.into_iter().for_each(|item| unpack(item, into)),
             Value::Object(ref object) if object.get("kind") == Some(&json!("List")) => {
-                unpack(object["items"].clone(), into)
+                unpack(object["items"].clone(), into);
             }
             other => into.push(other),
         }

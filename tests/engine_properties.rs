@@ -6,7 +6,7 @@
 //! (`PROPTEST_CASES=1000000 cargo test --release --test engine_properties`). The world here applies what the engine asks
 //! for to a count of replicas, so that what is asserted is what would have happened.
 
-#![expect(clippy::expect_used, clippy::cast_possible_truncation, reason = "a test may end on its own mistakes")]
+#![expect(clippy::expect_used, reason = "a test may end on its own mistakes")]
 
 #[path = "engine_properties/world.rs"]
 mod world;

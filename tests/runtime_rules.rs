@@ -1,5 +1,7 @@
 //! The runtime's promises that the engine cannot keep alone.
 
+#![expect(clippy::expect_used, reason = "a test may end on its own mistakes")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -159,14 +159,14 @@ mod tests {
         assert_eq!(read(b"replicas: 3\n"), Err(CodecError::Foreign));
         assert_eq!(read(&[]), Err(CodecError::Foreign));
         for length in MAGIC.len()..bytes.len() {
-            assert_eq!(read(&bytes[..length]), Err(CodecError::Damaged), "{length} bytes of {}", bytes.len());
+            assert_eq!(read(bytes.get(..length).unwrap()), Err(CodecError::Damaged), "{length} bytes");
         }
         let mut newer = bytes.clone();
-        newer[MAGIC.len()] = 9;
+        *newer.get_mut(MAGIC.len()).unwrap() = 9;
         assert_eq!(read(&newer), Err(CodecError::Version(9)));
         for position in MAGIC.len() + 1..bytes.len() {
             let mut flipped = bytes.clone();
-            flipped[position] ^= 0x10;
+            *flipped.get_mut(position).unwrap() ^= 0x10;
             assert_eq!(read(&flipped), Err(CodecError::Damaged), "byte {position}");
         }
     }

@@ -19,7 +19,7 @@ pub struct CrdArgs {
     /// Print Roles and their bindings instead: every call that tidegate makes, and nothing more.
     #[arg(long)]
     pub rbac: bool,
-    /// Only for objects of this namespace, as with tidegate run --namespace. May be repeated; without it, the cluster.
+    /// Only for objects of this namespace, as with tidegate run --watch-namespace. May be repeated; without it, the cluster.
     #[arg(long = "namespace", short = 'n', value_name = "NAME", value_parser = name, requires = "rbac")]
     pub namespaces: Vec<String>,
     /// The namespace that tidegate runs in: its Lease and its checkpoints are there.

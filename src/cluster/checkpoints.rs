@@ -129,6 +129,6 @@ impl Store for ConfigMaps {
     }
 }
 
-fn name(shard: usize) -> String {
+pub(super) fn name(shard: usize) -> String {
     format!("tidegate-checkpoint-{shard}")
 }

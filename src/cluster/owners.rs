@@ -141,6 +141,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// The kind of KEDA's objects.
 const KEDA: (&str, &str) = ("keda.sh/v1alpha1", "ScaledObject");
 
+/// Kind, namespace and name of a scaler that is not ours.
+type ScalerName = (&'static str, Arc<str>, Arc<str>);
+
 /// The task behind [`Owners`].
 pub struct Driver {
     parts: Parts,
@@ -152,7 +155,7 @@ pub struct Driver {
     /// With the number of objects that say so: KEDA's ScaledObject and its HPA are one master.
     masters: HashMap<WorkloadRef, BTreeMap<Master, usize>>,
     /// What each object says, by kind, namespace and name.
-    objects: HashMap<(&'static str, Arc<str>, Arc<str>), (WorkloadRef, Master, u64)>,
+    objects: HashMap<ScalerName, (WorkloadRef, Master, u64)>,
     /// What is listened to, by kind and namespace.
     sources: HashMap<(&'static str, Arc<str>), Source>,
     began: Tick,

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::checkpoint::SHARDS;
 use crate::spec::manifest::GROUP;
 
 /// Name of the Lease, unless `--lease-name` says otherwise.
@@ -55,15 +56,6 @@ pub enum Names {
     Secrets,
 }
 
-/// How many ConfigMaps hold what is remembered of autoscalers. Ten thousand take about 3 MiB, and one holds 1 MiB.
-pub const CHECKPOINTS: usize = 8;
-
-/// The name of a checkpoint's ConfigMap, from 0.
-#[must_use]
-pub fn checkpoint(index: usize) -> String {
-    format!("tidegate-memory-{index}")
-}
-
 const LOOK: &[&str] = &["list", "watch"];
 const SCALE: &[&str] = &["get", "patch"];
 
@@ -109,7 +101,7 @@ pub const ROWS: [Row; 19] = [
         .named(Names::Lease)
         .because("which process leads"),
     row("", "configmaps", &["create"], "checkpoints").at(Place::Own).because("what is remembered over a restart"),
-    row("", "configmaps", &["get", "patch"], "checkpoints")
+    row("", "configmaps", &["get", "update"], "checkpoints")
         .at(Place::Own)
         .named(Names::Checkpoints)
         .because("what is remembered over a restart"),
@@ -247,7 +239,7 @@ fn places(row: &Row, request: &Request) -> Vec<(Option<String>, Vec<String>)> {
     let names = match row.names {
         Names::All => Vec::new(),
         Names::Lease => vec![request.lease.clone()],
-        Names::Checkpoints => (0..CHECKPOINTS).map(checkpoint).collect(),
+        Names::Checkpoints => (0..SHARDS).map(super::checkpoints::name).collect(),
         Names::Secrets if request.secrets.is_empty() => Vec::new(),
         Names::Secrets => return secrets(&watched, &request.secrets),
     };

@@ -110,6 +110,10 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+fn text_at<'v>(value: &'v Value, field: &str) -> Option<&'v str> {
+    value.get(field).and_then(Value::as_str)
+}
+
 /// Everything that was read, and what comes of it.
 struct Work {
     objects: Vec<Arc<Object>>,

@@ -297,7 +297,7 @@ async fn paused_and_resumed_are_events_and_an_invalid_spec_names_its_problems() 
     let pause = |replicas| Pause { at_replicas: replicas, ..Pause::default() };
     for (pause, event) in [(pause(Some(7)), "Normal PausedReplicas"), (pause(None), "Normal Resumed")] {
         edit(&mut world, &|resource| {
-            resource.spec = Some(std::sync::Arc::new(tidegate::spec::AutoscalerSpec { pause, ..spec("w0000") }))
+            resource.spec = Some(std::sync::Arc::new(tidegate::spec::AutoscalerSpec { pause, ..spec("w0000") }));
         });
         world.pass(5 * SECOND).await;
         assert_eq!(world.events(), [event]);

@@ -99,7 +99,7 @@ const CASES: &[(&str, Change)] = &[
     }),
     ("dry run", |case| case.spec.dry_run = true),
     ("forbidden", |case| {
-        case.in_vain("forbidden", "403 deployments.apps \"web\" is forbidden; see `tidegate crd --rbac`")
+        case.in_vain("forbidden", "403 deployments.apps \"web\" is forbidden; see `tidegate crd --rbac`");
     }),
     ("conflict", |case| case.in_vain("conflict", "it stands at 5 replicas, the decision was based on 4")),
     ("no answer in time", |case| case.in_vain("timeout", "no answer in 5s.")),

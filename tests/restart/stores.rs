@@ -1,5 +1,6 @@
 //! The stores themselves: what is damaged or somebody else's is said and left out, and two leaders do not overwrite each
 //! other.
+#![allow(clippy::indexing_slicing, reason = "JSON that is not there is null")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -146,6 +146,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::indexing_slicing, reason = "a test may break")]
     fn what_is_worth_a_request_and_how_much() {
         type Change = fn(&mut QueueAutoscalerStatus);
         let cases: [(&str, Change, Option<Urgency>); 16] = [

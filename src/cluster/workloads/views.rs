@@ -147,11 +147,11 @@ impl Views {
     }
 
     /// `list`: its number, and when it was asked for.
-    pub(super) fn heard(&self, workload: WorkloadRef, heard: Heard, list: Option<(u64, Tick)>) {
+    pub(super) fn heard(&self, workload: &WorkloadRef, heard: Heard, list: Option<(u64, Tick)>) {
         let now = self.clock.now();
         let mut state = self.lock();
         let full = heard.counts.is_some();
-        let entry = match state.workloads.get_mut(&workload) {
+        let entry = match state.workloads.get_mut(workload) {
             Some(entry) => entry,
             // Somebody may follow it later. Of other kinds there is nothing worth keeping before a read.
             None if full => state.workloads.entry(workload.clone()).or_default(),
@@ -161,7 +161,7 @@ impl Views {
             entry.round = round;
         }
         let news = entry.hear(heard, now, list.map(|(_, asked)| asked));
-        state.news(&workload, news, now);
+        state.news(workload, news, now);
         drop(state);
         if news != News::Nothing {
             self.wake.notify_one();

@@ -33,7 +33,7 @@ pub(super) async fn watch<const META: bool>(kube: Kube, kind: Arc<Kind>, namespa
             Ok(Event::Init) => list = Some((views.list_begins(), kube.clock.now())),
             Ok(Event::InitApply(object)) => {
                 if let Some((workload, heard)) = read(&object) {
-                    views.heard(workload, heard, list);
+                    views.heard(&workload, heard, list);
                 }
             }
             Ok(Event::InitDone) => {
@@ -44,7 +44,7 @@ pub(super) async fn watch<const META: bool>(kube: Kube, kind: Arc<Kind>, namespa
             Ok(Event::Apply(object)) => {
                 views.watch_works(&group, &name, &namespace);
                 if let Some((workload, heard)) = read(&object) {
-                    views.heard(workload, heard, None);
+                    views.heard(&workload, heard, None);
                 }
             }
             Ok(Event::Delete(object)) => {

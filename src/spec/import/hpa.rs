@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, Object, Work, annotations, behavior, server, text_of};
+use super::{Draft, Object, Work, annotations, behavior, server, text_at, text_of};
 use crate::spec::manifest::{
     BacklogPerReplica, Policy, QuantityText, QueueAutoscalerBody, RedisList, ScaleTargetRef, Trigger,
 };
@@ -50,13 +50,13 @@ pub(super) fn target(object: &Object) -> Option<ScaleTargetRef> {
 
 fn scaled_object_of(object: &Object) -> Option<String> {
     let owners = object.get("/metadata/ownerReferences").and_then(Value::as_array).into_iter().flatten();
-    let owner = owners.into_iter().find(|owner| owner["kind"] == "ScaledObject");
-    let named = owner.and_then(|owner| owner["name"].as_str()).map(str::to_owned);
+    let owner = owners.into_iter().find(|owner| text_at(owner, "kind") == Some("ScaledObject"));
+    let named = owner.and_then(|owner| text_at(owner, "name")).map(str::to_owned);
     named.or_else(|| object.name.strip_prefix("keda-hpa-").map(str::to_owned))
 }
 
 fn trigger(work: &mut Work, object: &Object, i: usize, metric: &Value, notes: &mut Vec<String>) -> Option<Trigger> {
-    let kind = metric["type"].as_str().unwrap_or_default();
+    let kind = text_at(metric, "type").unwrap_or_default();
     if kind != "External" {
         let message = format!("metric {i} ({kind}) is not carried over: tidegate counts queues only");
         notes.push(work.note(object, message));

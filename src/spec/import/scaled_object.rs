@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Draft, Object, Work, annotations, behavior, hpa, server, text_of};
+use super::{Draft, Object, Work, annotations, behavior, hpa, server, text_at, text_of};
 use crate::spec::manifest::{
     BacklogPerReplica, DurationText, Fallback, FallbackBehavior, Policy, QuantityText, QueueAutoscalerBody, RedisList,
     Trigger,
@@ -81,7 +81,7 @@ pub(super) fn import(work: &mut Work, object: &Object) {
 }
 
 fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &mut Vec<String>) -> Option<Trigger> {
-    let kind = written["type"].as_str().unwrap_or_default();
+    let kind = text_at(written, "type").unwrap_or_default();
     if kind != "redis" {
         let message = format!("trigger {i} ({kind}) is not carried over: only type redis is supported yet");
         notes.push(work.note(object, message));
@@ -89,7 +89,7 @@ fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &
     }
     // Trimmed, and an empty one is none, as KEDA has it.
     let key = |name: &str| {
-        let text = written["metadata"].get(name).and_then(text_of)?;
+        let text = written.get("metadata").and_then(|metadata| metadata.get(name)).and_then(text_of)?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };
     let Some(list) = key("listName") else {
@@ -104,14 +104,14 @@ fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &
             notes.push(work.note(object, message));
         }
     }
-    if written["metricType"].as_str().is_some_and(|kind| kind != "AverageValue") {
+    if text_at(written, "metricType").is_some_and(|kind| kind != "AverageValue") {
         let message =
             format!("trigger {i}: metricType Value has no counterpart: its target is taken for a target per replica");
         notes.push(work.note(object, message));
     }
     let connection = server::of_trigger(work, object, i, written, notes);
     Some(Trigger {
-        name: written["name"].as_str().map(str::to_owned),
+        name: text_at(written, "name").map(str::to_owned),
         connection: Some(connection),
         redis_list: Some(RedisList { keys: Some(vec![list]) }),
         policy: Some(Policy {

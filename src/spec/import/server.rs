@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Draft, Object, Work, text_of};
+use super::{Draft, Object, Work, text_at, text_of};
 use crate::spec::manifest::{
     ClusterConnectionBody, ConnectionBody, PasswordFrom, PemFrom, RedisConnection, SecretKeyRef, Tls, UsernameFrom,
 };
@@ -156,7 +156,8 @@ pub(super) fn of_trigger(
         said.extend(complaints);
         found
     });
-    let parameters = Parameters { metadata: &trigger["metadata"], authentication, environment };
+    let parameters =
+        Parameters { metadata: trigger.get("metadata").unwrap_or(&Value::Null), authentication, environment };
     let secret_namespace = cluster.then(|| KEDA_NAMESPACE.to_owned());
     if cluster {
         said.push(format!(
@@ -313,7 +314,7 @@ fn authentication(
     };
     let list =
         |field: &str| written.get(&format!("/spec/{field}")).and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+    let text = |entry: &Value, field: &str| text_at(entry, field).unwrap_or_default().to_owned();
     let mut found = Vec::new();
     for entry in list("secretTargetRef") {
         found.push((text(&entry, "parameter"), Found::Secret { name: text(&entry, "name"), key: text(&entry, "key") }));
@@ -347,13 +348,15 @@ fn environment(work: &Work, object: &Object) -> Vec<(String, Found)> {
     let Some(workload) = work.find(&kind, object.namespace.as_deref(), &name) else { return Vec::new() };
     let containers = workload.get("/spec/template/spec/containers").and_then(Value::as_array);
     let wanted = object.text("/spec/scaleTargetRef/envSourceContainerName");
-    let is_wanted = |container: &&Value| wanted.as_deref().is_none_or(|wanted| container["name"] == wanted);
+    let is_wanted =
+        |container: &&Value| wanted.as_deref().is_none_or(|wanted| text_at(container, "name") == Some(wanted));
     let container = containers.and_then(|containers| containers.iter().find(is_wanted));
-    let variables = container.and_then(|container| container["env"].as_array()).into_iter().flatten();
+    let variables =
+        container.and_then(|container| container.get("env").and_then(Value::as_array)).into_iter().flatten();
     let read = |variable: &Value| {
-        let name = variable["name"].as_str()?.to_owned();
+        let name = text_at(variable, "name")?.to_owned();
         let secret = variable.pointer("/valueFrom/secretKeyRef");
-        let field = |field: &str| secret.and_then(|secret| secret[field].as_str()).map(str::to_owned);
+        let field = |field: &str| secret.and_then(|secret| text_at(secret, field)).map(str::to_owned);
         let found = match (variable.get("value").and_then(text_of), field("name"), field("key")) {
             (Some(value), ..) => Found::Text(value),
             (None, Some(name), Some(key)) => Found::Secret { name, key },

@@ -161,6 +161,7 @@ async fn two_hundred_changes_a_second_of_something_else_do_not_stop_it() {
     let api = deployments(&server);
     let storm = tokio::spawn(async move {
         let mut every = tokio::time::interval(Duration::from_millis(5));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for number in 0_u64.. {
             every.tick().await;
             let status = json!({"status": {"observedGeneration": number}});
@@ -168,19 +169,22 @@ async fn two_hundred_changes_a_second_of_something_else_do_not_stop_it() {
         }
     });
     let began = std::time::Instant::now();
-    for count in 1..=30 {
-        rig.scale("web", count, count + 1).await.unwrap();
-    }
-    for count in (2..=31).rev() {
-        rig.scale("web", count, count - 1).await.unwrap();
+    // As the actuator does: what may pass is asked again. On a busy machine several reads in a row may come too late.
+    let mut repeated = 0;
+    for (from, to) in (1..=30).map(|count| (count, count + 1)).chain((2..=31).rev().map(|count| (count, count - 1))) {
+        while let Err(error) = rig.scale("web", from, to).await {
+            repeated += 1;
+            assert!(error.may_pass() && repeated < 60, "{error:?}");
+        }
     }
     let took = began.elapsed();
     storm.abort();
     let patches = rig.requests(&server).verb("patch");
     let (applied, conflicts) = (patches.clone().applied().len(), patches.clone().code(409).len());
-    println!("60 scalings in {took:?}: {applied} applied, {conflicts} conflicts");
+    println!("60 scalings in {took:?}: {applied} applied, {conflicts} conflicts, {repeated} repeated");
     assert_eq!((replicas(&server, "web"), applied), (1, 60));
-    let steps: Vec<i64> = patches.applied().0.iter().filter_map(|patch| patch.replicas()).collect();
+    let steps: Vec<i64> =
+        patches.applied().0.iter().filter_map(crate::support::apiserver::record::Entry::replicas).collect();
     assert_eq!(steps, (2..=31).chain((1..=30).rev()).collect::<Vec<_>>());
 }
 
