@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 
-use super::run::duration;
+use super::duration;
 use crate::app::{Checkpoints, ClusterSettings, Election};
 use crate::cluster::client::Scope;
 

@@ -49,7 +49,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "IP:PORT", env = "TIDEGATE_HTTP_ADDRESS", default_value = "127.0.0.1:8080")]
     pub http_address: SocketAddr,
     /// Stop after this long instead of at Ctrl-C, e.g. 2m.
-    #[arg(long, value_name = "DURATION", value_parser = run::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub duration: Option<Duration>,
     /// Which bursts: the same seed, the same bursts.
     #[arg(long, value_name = "N", default_value_t = 1)]

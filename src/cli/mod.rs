@@ -13,17 +13,23 @@ pub mod tenants;
 pub mod tls;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use crate::spec::units::parse_duration;
 
 /// Queue-depth autoscaler for Kubernetes.
 ///
 /// Samples queues many times a second, decides how many replicas every workload needs, explains each
-/// decision, and answers KEDA's external-scaler calls from memory.
+/// decision, and scales by itself (a controller of custom resources) or answers KEDA's external-scaler
+/// calls from memory.
 ///
 /// Try it without anything:   tidegate demo
 /// Check your manifests:      tidegate check -f manifests/
+/// Scale in a cluster:        tidegate run --target kubernetes
 /// Run it behind KEDA:        tidegate run -f manifests/
+/// Come from KEDA or an HPA:  tidegate import -f manifests/
 /// Rehearse without cluster:  tidegate run -f manifests/ --target memory
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100, verbatim_doc_comment)]
@@ -36,6 +42,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   tidegate run -f manifests/                                behind KEDA, for what the manifests declare
   tidegate run --allow-address 'redis.*.svc:6379'           behind KEDA, for what its metadata names
+  tidegate run --target kubernetes                          scales in a cluster, for custom resources
   tidegate run -f manifests/ --target memory                a rehearsal: tidegate scales
   tidegate run -f manifests/ --target keda-box --keda-push  a rehearsal: KEDA and an HPA scale";
 
@@ -106,6 +113,11 @@ impl Cli {
             Command::Metrics(args) => metrics::run(&args),
         }
     }
+}
+
+/// A duration as manifests have it.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

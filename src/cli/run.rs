@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{ClusterArgs, MemoryArgs};
+use super::duration;
 use super::tenants::TenantArgs;
 use super::tls::TlsArgs;
 use crate::app::{Bound, ByKeda, Config, KedaSettings, Rehearsal};
@@ -25,7 +26,6 @@ use crate::source::memory::MemoryQueues;
 
 use crate::spec::keda_metadata::Serve;
 use crate::spec::load::{Loaded, Terms, load};
-use crate::spec::units::parse_duration;
 use crate::telemetry::logs::{self, LogFilter};
 use crate::telemetry::names::Detail;
 
@@ -274,8 +274,4 @@ pub(super) fn end_on_signal(shutdown: &CancellationToken) -> anyhow::Result<()> 
 /// What the parser has let through is one of them.
 fn detail(text: &str) -> Detail {
     Detail::ALL.into_iter().find(|detail| detail.as_str() == text).unwrap_or_default()
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
 }

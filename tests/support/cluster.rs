@@ -109,7 +109,7 @@ impl Cluster {
         let alone =
             (assets.is_some() || standing.is_some()).then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
         let (backend, what) = if let Some(assets) = assets {
-            let real = Real::start(&assets);
+            let real = Real::start(&assets, false);
             let what = format!("a real kube-apiserver from {}", assets.display());
             (Backend::Real(real), what)
         } else if let Some(path) = standing {
@@ -135,6 +135,15 @@ impl Cluster {
             ));
         }
         Cluster::over(Backend::Scripted(ApiServer::start()), None)
+    }
+
+    /// For measurements, which say themselves what they ran against: a real server from this folder, which logs what
+    /// the user `tidegate` asks for ([`Cluster::audit_log`]), or the scripted one.
+    pub fn measured(assets: Option<&Path>) -> Self {
+        let alone = assets.map(|_| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
+        let backend =
+            assets.map_or_else(|| Backend::Scripted(ApiServer::start()), |path| Backend::Real(Real::start(path, true)));
+        Cluster::over(backend, alone)
     }
 
     fn over(backend: Backend, alone: Option<MutexGuard<'static, ()>>) -> Self {
@@ -184,6 +193,22 @@ impl Cluster {
         match &self.backend {
             Backend::Scripted(server) => server,
             _ => panic!("a real server takes no faults: use Cluster::scripted"),
+        }
+    }
+
+    /// Of a measured real server: what `tidegate` asked for, a line of JSON each.
+    pub fn audit_log(&self) -> Option<PathBuf> {
+        match &self.backend {
+            Backend::Real(real) => Some(real.audit_log()),
+            _ => None,
+        }
+    }
+
+    /// The processes of a real server that was started here, by name.
+    pub fn processes(&self) -> Vec<(&'static str, u32)> {
+        match &self.backend {
+            Backend::Real(real) => real.pids(),
+            _ => Vec::new(),
         }
     }
 

@@ -342,6 +342,16 @@ impl ApiServer {
         self.shared.record.since(mark)
     }
 
+    /// From this time of the record on.
+    pub fn requests_from(&self, at: Duration) -> Requests {
+        self.shared.record.from(at)
+    }
+
+    /// The time of the record: since its start.
+    pub fn now(&self) -> Duration {
+        self.shared.record.now()
+    }
+
     /// The current revision.
     pub fn revision(&self) -> u64 {
         self.shared.store().rv

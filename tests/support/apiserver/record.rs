@@ -107,6 +107,12 @@ impl Record {
         self.entries().len()
     }
 
+    /// From the given time on.
+    pub fn from(&self, at: Duration) -> Requests {
+        let number = self.entries().partition_point(|entry| entry.at < at);
+        self.since(number)
+    }
+
     /// From the given number on.
     pub fn since(&self, number: usize) -> Requests {
         Requests(self.entries().get(number..).unwrap_or_default().to_vec())

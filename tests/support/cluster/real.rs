@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,8 @@ pub struct Real {
 }
 
 impl Real {
-    pub fn start(assets: &Path) -> Self {
+    /// `audited`: with a log of what the user `tidegate` asks for.
+    pub fn start(assets: &Path, audited: bool) -> Self {
         let folder = TempDir::new().unwrap();
         let [port, client, peer] = free_ports();
         let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -50,7 +51,7 @@ impl Real {
             format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
             "--unsafe-no-fsync".to_owned(),
         ];
-        let server_arguments = [
+        let mut server_arguments = vec![
             "--bind-address=127.0.0.1".to_owned(),
             "--advertise-address=127.0.0.1".to_owned(),
             format!("--secure-port={port}"),
@@ -67,6 +68,13 @@ impl Real {
             "--disable-admission-plugins=ServiceAccount".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
         ];
+        if audited {
+            let policy = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+                "rules": [{"level": "Metadata", "users": ["tidegate"]}, {"level": "None"}]});
+            std::fs::write(at("audit-policy.json"), policy.to_string()).unwrap();
+            server_arguments.push(format!("--audit-policy-file={}", at("audit-policy.json")));
+            server_arguments.push(format!("--audit-log-path={}", real.audit_log().display()));
+        }
         for (name, arguments) in [("etcd", &etcd_arguments[..]), ("kube-apiserver", &server_arguments[..])] {
             let log = File::create(at(&format!("{name}.log"))).unwrap();
             let mut command = Command::new(assets.join(name));
@@ -76,6 +84,18 @@ impl Real {
         }
         real.until_ready();
         real
+    }
+
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder.path().join("audit.log")
+    }
+
+    pub fn pids(&self) -> Vec<(&'static str, u32)> {
+        let pid = |index: usize| self.processes.get(index).map(Child::id);
+        [("etcd", pid(0)), ("kube-apiserver", pid(1))]
+            .into_iter()
+            .filter_map(|(name, pid)| Some((name, pid?)))
+            .collect()
     }
 
     fn until_ready(&mut self) {
