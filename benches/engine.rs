@@ -77,7 +77,7 @@ impl Fleet {
             fleet.engine.handle(
                 now,
                 Key(index),
-                Event::Current { replicas: 1, set_by: SetBy::Unknown },
+                Event::Current { replicas: 1, set_by: SetBy::Unknown, another: false },
                 &mut fleet.effects,
             );
             fleet.effects.clear();

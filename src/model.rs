@@ -262,6 +262,14 @@ pub struct ScaleRequest {
     pub to: Replicas,
 }
 
+/// What a target is told about one workload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScaleOrder {
+    Ask(ScaleRequest),
+    /// Nobody wishes any more what was asked for last: what still waits is dropped, and what fails is not repeated.
+    Withdraw(AutoscalerId),
+}
+
 /// Who last set a workload's replicas, as far as the target knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SetBy {
@@ -278,6 +286,9 @@ pub enum SetBy {
 pub enum Mandate {
     /// This process is the one that acts, or is not any more.
     Leading(bool),
+    /// Whether somebody else owns this workload is not known yet: as long as that is so, nobody acts on it, and it is
+    /// decided on as if one did. Ends with [`Mandate::Refused`].
+    Waits { id: AutoscalerId },
     /// Somebody else owns this workload, or does not any more.
     Refused { id: AutoscalerId, refused: bool },
 }
@@ -285,8 +296,9 @@ pub enum Mandate {
 /// What a target reports back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TargetReport {
-    /// The target as seen: asked-for and ready replicas.
-    Current { id: AutoscalerId, replicas: Replicas, ready: Replicas, set_by: SetBy },
+    /// The target as seen: asked-for and ready replicas. `another`: it is not the object that was seen before, but one
+    /// made anew under its name, or one of another name.
+    Current { id: AutoscalerId, replicas: Replicas, ready: Replicas, set_by: SetBy, another: bool },
     /// A scale request came to an end.
     Applied { id: AutoscalerId, from: Replicas, to: Replicas, outcome: Result<(), ReadFailure> },
 }

@@ -28,7 +28,9 @@ use crate::board::{Board, Cell, Intake, Published};
 use crate::checkpoint::{Ask, Memories};
 use crate::clock::Clock;
 use crate::engine::{Effect, Engine, Event};
-use crate::model::{AutoscalerId, Decision, Health, Key, Mandate, Sample, ScaleRequest, TargetReport, Tick};
+use crate::model::{
+    AutoscalerId, Decision, Health, Key, Mandate, Sample, ScaleOrder, ScaleRequest, TargetReport, Tick,
+};
 use crate::spec::limits::Limits;
 use crate::spec::{AutoscalerSpec, Change, Origin, SpecsChange};
 use crate::telemetry::flood::Flood;
@@ -84,7 +86,7 @@ impl Inputs {
 pub struct Outputs {
     pub board: Arc<Board>,
     pub polls: mpsc::UnboundedSender<Change>,
-    pub scales: mpsc::Sender<ScaleRequest>,
+    pub scales: mpsc::Sender<ScaleOrder>,
     /// Who carries out the decisions about an autoscaler.
     pub roles: Roles,
 }
@@ -103,8 +105,8 @@ pub struct Runtime {
     /// Since when each asks what its spec asks now; [`Tick::NEVER`] for who is gone.
     asking: Vec<Tick>,
     effects: Vec<Effect>,
-    /// Requests that found no room: the latest of each workload, tried again at the next sweep.
-    unsent: BTreeMap<Key, ScaleRequest>,
+    /// What found no room: the latest of each workload, tried again at the next sweep.
+    unsent: BTreeMap<Key, ScaleOrder>,
     /// Custom resources that have the name of a manifest's autoscaler, and so are not in force.
     overshadowed: HashMap<AutoscalerId, Arc<AutoscalerSpec>>,
     remembering: Remembering,
@@ -231,9 +233,9 @@ impl Runtime {
     fn reported(&mut self, report: TargetReport) {
         let now = self.clock.now();
         match report {
-            TargetReport::Current { id, replicas, set_by, .. } => {
+            TargetReport::Current { id, replicas, set_by, another, .. } => {
                 if let Some(&key) = self.keys.get(&id) {
-                    self.handle(now, key, Event::Current { replicas, set_by });
+                    self.handle(now, key, Event::Current { replicas, set_by, another });
                 }
             }
             TargetReport::Applied { id, from, to, outcome } => {
@@ -291,7 +293,10 @@ impl Runtime {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Publish { key } => self.publish(key),
-                Effect::Scale { key, from, to } => self.scale(key, from, to),
+                Effect::Scale { key, from, to } => {
+                    self.order(key, |id| ScaleOrder::Ask(ScaleRequest { key, id, from, to }))
+                }
+                Effect::Withdraw { key } => self.order(key, ScaleOrder::Withdraw),
             }
         }
         self.effects = effects;
@@ -310,19 +315,19 @@ impl Runtime {
         }
     }
 
-    fn scale(&mut self, key: Key, from: i32, to: i32) {
+    fn order(&mut self, key: Key, order: impl FnOnce(AutoscalerId) -> ScaleOrder) {
         let Some(Some(entry)) = self.entries.get(key.index()) else { return };
-        let request = ScaleRequest { key, id: entry.cell.id.clone(), from, to };
+        let order = order(entry.cell.id.clone());
         self.unsent.remove(&key);
-        if let Err(TrySendError::Full(request)) = self.outputs.scales.try_send(request) {
-            self.unsent.insert(key, request);
+        if let Err(TrySendError::Full(order)) = self.outputs.scales.try_send(order) {
+            self.unsent.insert(key, order);
         }
     }
 
     fn send_unsent(&mut self) {
-        while let Some((key, request)) = self.unsent.pop_first() {
-            if let Err(TrySendError::Full(request)) = self.outputs.scales.try_send(request) {
-                self.unsent.insert(key, request);
+        while let Some((key, order)) = self.unsent.pop_first() {
+            if let Err(TrySendError::Full(order)) = self.outputs.scales.try_send(order) {
+                self.unsent.insert(key, order);
                 return;
             }
         }

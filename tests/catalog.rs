@@ -552,3 +552,18 @@ proptest! {
         }
     }
 }
+
+/// The name becomes part of a path at the API server: `web?` is the workload itself and not its /scale, `web/scale?` is
+/// /scale under a name that no owner is known by.
+#[test]
+fn a_workload_is_named_by_nothing_but_a_name() {
+    for name in ["web?", "web/scale?", "../../b/deployments/web", "web%3f", "web#", "Web", "web "] {
+        let mut rig = Rig::new();
+        let mut object = autoscaler("shop", "orders", "main", 5);
+        object["spec"]["scaleTargetRef"]["name"] = json!(name);
+        rig.connection(&connection("shop", "main", "redis:6379")).autoscaler(&object).settle();
+        let problems = rig.problems("shop/orders");
+        assert!(problems.iter().any(|problem| problem.contains("spec.scaleTargetRef.name")), "{name}: {problems:?}");
+        assert!(rig.runtime.is_empty(), "{name}");
+    }
+}

@@ -91,6 +91,9 @@ fn bounds(min: Replicas, max: Replicas, idle: Option<Replicas>) -> impl FnOnce(&
 
 // === the world: an engine, and a target that the scenario speaks for ===
 
+/// In place of a count.
+const WITHDRAWN: (Replicas, Replicas) = (-1, -1);
+
 struct World {
     engine: Engine,
     now: Tick,
@@ -123,8 +126,10 @@ impl World {
         self.deadline = self.engine.handle(self.now, KEY, event, &mut effects);
         assert!(self.deadline > self.now, "a deadline that has passed would be kept again at once");
         for effect in effects {
-            if let Effect::Scale { from, to, .. } = effect {
-                self.asked.push((from, to));
+            match effect {
+                Effect::Scale { from, to, .. } => self.asked.push((from, to)),
+                Effect::Withdraw { .. } => self.asked.push(WITHDRAWN),
+                Effect::Publish { .. } => {}
             }
         }
     }
@@ -138,7 +143,7 @@ impl World {
     }
 
     fn see_set(&mut self, replicas: Replicas, set_by: SetBy) {
-        self.tell(Event::Current { replicas, set_by });
+        self.tell(Event::Current { replicas, set_by, another: false });
     }
 
     fn takes(&mut self, role: Role) {
@@ -968,6 +973,7 @@ fn whoever_leads_no_more_has_asked_for_nothing_and_late_answers_change_nothing()
         world.read(0, 9.0);
         assert_eq!(world.asked(), [(2, 5)]);
         world.takes(role);
+        assert_eq!(world.asked(), [WITHDRAWN]);
         // Its patch arrives after all, and is seen before its answer comes.
         world.see_set(5, SetBy::Tidegate);
         world.applied(2, 5, true);
@@ -1014,6 +1020,7 @@ fn who_is_refused_follows_what_the_owner_does_and_asks_for_nothing() {
     world.read(0, 6.0);
     assert_eq!(world.asked(), [(4, 6)]);
     world.takes(Role::Advises);
+    assert_eq!(world.asked(), [WITHDRAWN]);
     for (stands, backlog) in [(9, 1.0), (0, 3.0), (2, 0.0)] {
         world.see_set(stands, SetBy::Other);
         world.read(0, backlog);
@@ -1067,6 +1074,39 @@ fn nothing_is_asked_before_the_workload_was_seen() {
     assert!(!world.decision().current_known);
     world.see(0);
     assert_eq!(world.asked(), [(0, 9)]);
+}
+
+/// Deleted and made anew, or `scaleTargetRef` names another one.
+#[test]
+fn another_workload_is_seen_for_the_first_time_and_not_for_a_change_of_the_one_before() {
+    let another = |world: &mut World, replicas, set_by| {
+        world.tell(Event::Current { replicas, set_by, another: true });
+    };
+    // A zero that came with it has no history: where it may rest it sleeps, and work wakes it.
+    let mut world = World::new(plain(), 4);
+    world.read(0, 4.0);
+    another(&mut world, 0, SetBy::Other);
+    assert_ne!(world.reason(), Reason::ManuallyStopped);
+    world.read(0, 4.0);
+    assert_eq!(world.asked().last(), Some(&(0, 4)));
+    // While the very same on the one before is a stop.
+    let mut world = World::new(plain(), 4);
+    world.read(0, 4.0);
+    world.see_set(0, SetBy::Other);
+    assert_eq!(world.reason(), Reason::ManuallyStopped);
+
+    // What is on its way to the one before says nothing of this one.
+    let mut world = World::new(plain(), 2);
+    world.read(0, 8.0);
+    assert_eq!(world.asked(), [(2, 8)]);
+    another(&mut world, 2, SetBy::Other);
+    assert_eq!(world.asked(), [WITHDRAWN, (2, 8)], "asked anew");
+    // And what waits for the one before is taken back where nothing is asked for.
+    let mut world = World::new(plain(), 2);
+    world.read(0, 8.0);
+    assert_eq!(world.asked(), [(2, 8)]);
+    another(&mut world, 8, SetBy::Other);
+    assert_eq!(world.asked(), [WITHDRAWN]);
 }
 
 // === a new spec ===

@@ -105,7 +105,7 @@ impl World {
             rounds: 0,
         };
         world.tell(Event::Spec { spec: Arc::clone(&world.spec), role });
-        world.tell(Event::Current { replicas, set_by: SetBy::Unknown });
+        world.tell(Event::Current { replicas, set_by: SetBy::Unknown, another: false });
         world
     }
 
@@ -118,7 +118,7 @@ impl World {
         self.engine.handle(self.now, KEY, event, &mut effects);
         let asked = effects.iter().rev().find_map(|effect| match effect {
             Effect::Scale { from, to, .. } => Some((*from, *to)),
-            Effect::Publish { .. } => None,
+            Effect::Publish { .. } | Effect::Withdraw { .. } => None,
         });
         if let Some((from, to)) = asked {
             assert_eq!(from, self.replicas);

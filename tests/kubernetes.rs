@@ -13,6 +13,11 @@ mod support;
 mod kubernetes {
     mod acting;
     mod objects;
+    mod process;
+    mod process_memory;
+    mod process_owners;
+    mod process_rig;
+    mod rbac;
     mod resources;
     mod restore;
     mod secrets;

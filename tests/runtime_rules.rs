@@ -71,7 +71,7 @@ async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
     for name in names {
         let id = AutoscalerId::new("ns", name);
         reports
-            .send(TargetReport::Current { id, replicas: 0, ready: 0, set_by: SetBy::Unknown })
+            .send(TargetReport::Current { id, replicas: 0, ready: 0, set_by: SetBy::Unknown, another: false })
             .await
             .expect("it runs");
     }
@@ -89,7 +89,7 @@ async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
 
     for _ in names {
         let request = tokio::time::timeout(Duration::from_secs(5), requests.recv()).await.expect("lost").expect("open");
-        assert_eq!((request.from, request.to), (0, 5));
+        assert!(matches!(request, ScaleOrder::Ask(ScaleRequest { from: 0, to: 5, .. })), "{request:?}");
     }
     running.abort();
 }
@@ -169,7 +169,7 @@ struct Cluster {
     mandates: mpsc::Sender<Mandate>,
     asks: mpsc::Sender<Ask>,
     changes: mpsc::UnboundedReceiver<Change>,
-    requests: mpsc::Receiver<ScaleRequest>,
+    requests: mpsc::Receiver<ScaleOrder>,
     running: tokio::task::JoinHandle<()>,
 }
 
@@ -219,7 +219,10 @@ impl Cluster {
 
     async fn see(&self, name: &str, replicas: Replicas, set_by: SetBy) {
         let id = AutoscalerId::new("ns", name);
-        self.reports.send(TargetReport::Current { id, replicas, ready: replicas, set_by }).await.expect("it runs");
+        self.reports
+            .send(TargetReport::Current { id, replicas, ready: replicas, set_by, another: false })
+            .await
+            .expect("it runs");
         self.settle().await;
     }
 
@@ -236,11 +239,14 @@ impl Cluster {
         self.settle().await;
     }
 
-    /// What is asked for by now.
+    /// What is asked for by now, or withdrawn.
     fn asked(&mut self) -> Vec<(String, Replicas, Replicas)> {
         let mut asked = Vec::new();
-        while let Ok(ScaleRequest { id, from, to, .. }) = self.requests.try_recv() {
-            asked.push((id.name.to_string(), from, to));
+        while let Ok(order) = self.requests.try_recv() {
+            match order {
+                ScaleOrder::Ask(ScaleRequest { id, from, to, .. }) => asked.push((id.name.to_string(), from, to)),
+                ScaleOrder::Withdraw(id) => asked.push((id.name.to_string(), WITHDRAWN, WITHDRAWN)),
+            }
         }
         asked
     }
@@ -255,6 +261,13 @@ impl Cluster {
         let published = self.board.get(&AutoscalerId::new("ns", name))?.latest();
         published.decision.as_ref().map(|decision| (decision.desired, decision.reason))
     }
+}
+
+/// In place of the counts.
+const WITHDRAWN: Replicas = -1;
+
+fn withdrawn(name: &str) -> (String, Replicas, Replicas) {
+    (name.to_owned(), WITHDRAWN, WITHDRAWN)
 }
 
 fn resource(name: &str) -> Arc<AutoscalerSpec> {
@@ -284,15 +297,92 @@ async fn nobody_acts_before_it_leads_and_then_everybody_at_once_who_may() {
     cluster.mandate(refused(false)).await;
     assert_eq!(cluster.asked(), [("owned".to_owned(), 2, 5)]);
     cluster.mandate(Mandate::Leading(false)).await;
+    assert_eq!(cluster.asked(), [withdrawn("a"), withdrawn("owned")]);
     cluster.read(&keys, 7.0).await;
     assert_eq!(cluster.asked(), []);
     cluster.mandate(Mandate::Leading(true)).await;
     assert_eq!(cluster.asked(), [("a".to_owned(), 2, 7), ("owned".to_owned(), 2, 7)]);
     // An owner's zero is nobody's stop.
     cluster.mandate(refused(true)).await;
+    assert_eq!(cluster.asked(), [withdrawn("owned")]);
     cluster.see("owned", 0, SetBy::Other).await;
     assert_eq!(cluster.desired("owned"), Some((7, Reason::AboveTarget)));
     assert_eq!(cluster.asked(), []);
+    cluster.running.abort();
+}
+
+/// A request may wait for a minute: for its turn, for a server that is away, for the end of a Retry-After.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_and_may_still_wait_is_taken_back_by_whoever_may_not_act_any_more() {
+    for how in ["deposed", "refused", "dry run", "gone"] {
+        let mut cluster = Cluster::start(|_| Memories::new());
+        let keys = cluster.set(vec![resource("a")]).await;
+        cluster.see("a", 2, SetBy::Other).await;
+        cluster.mandate(Mandate::Leading(true)).await;
+        cluster.read(&keys, 5.0).await;
+        assert_eq!(cluster.asked(), [("a".to_owned(), 2, 5)]);
+        let id = || AutoscalerId::new("ns", "a");
+        match how {
+            "deposed" => cluster.mandate(Mandate::Leading(false)).await,
+            "refused" => cluster.mandate(Mandate::Refused { id: id(), refused: true }).await,
+            "dry run" => {
+                let dry = AutoscalerSpec { dry_run: true, ..(*resource("a")).clone() };
+                drop(cluster.set(vec![Arc::new(dry)]).await);
+            }
+            _ => {
+                let gone = SpecsChange { set: Vec::new(), gone: vec![id()] };
+                cluster.resources.send(gone).await.expect("it runs");
+            }
+        }
+        cluster.settle().await;
+        assert_eq!(cluster.asked(), [withdrawn("a")], "{how}");
+        // Once.
+        cluster.read(&keys, 6.0).await;
+        assert_eq!(cluster.asked(), [], "{how}");
+        cluster.running.abort();
+    }
+}
+
+/// After a start it may take a moment to learn who owns what, and that must not wake what somebody has stopped.
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_not_forgotten_while_nobody_knows_yet_who_owns_the_workload() {
+    let mut cluster = Cluster::start(|_| Memories::new());
+    let id = || AutoscalerId::new("ns", "a");
+    let keys = cluster.set(vec![resource("a")]).await;
+    cluster.see("a", 2, SetBy::Other).await;
+    cluster.see("a", 0, SetBy::Other).await;
+    cluster.read(&keys, 5.0).await;
+    assert_eq!(cluster.desired("a"), Some((0, Reason::ManuallyStopped)));
+    cluster.mandate(Mandate::Leading(true)).await;
+    cluster.mandate(Mandate::Waits { id: id() }).await;
+    assert_eq!(cluster.desired("a"), Some((0, Reason::ManuallyStopped)));
+    cluster.mandate(Mandate::Refused { id: id(), refused: false }).await;
+    assert_eq!(cluster.desired("a"), Some((0, Reason::ManuallyStopped)));
+    assert_eq!(cluster.asked(), []);
+    // And nobody acts meanwhile.
+    let keys = cluster.set(vec![resource("b")]).await;
+    let other = || AutoscalerId::new("ns", "b");
+    cluster.mandate(Mandate::Waits { id: other() }).await;
+    cluster.see("b", 2, SetBy::Other).await;
+    cluster.read(&keys, 5.0).await;
+    assert_eq!(cluster.asked(), []);
+    cluster.mandate(Mandate::Refused { id: other(), refused: false }).await;
+    assert_eq!(cluster.asked(), [("b".to_owned(), 2, 5)]);
+    cluster.running.abort();
+}
+
+/// Between two terms of this process the count may have stayed as it was, so that there is nothing to ask for anew.
+#[tokio::test(start_paused = true)]
+async fn a_request_of_an_earlier_term_does_not_wait_for_the_next_one() {
+    let mut cluster = Cluster::start(|_| Memories::new());
+    let keys = cluster.set(vec![resource("a")]).await;
+    cluster.see("a", 2, SetBy::Other).await;
+    cluster.mandate(Mandate::Leading(true)).await;
+    cluster.read(&keys, 5.0).await;
+    cluster.mandate(Mandate::Leading(false)).await;
+    cluster.read(&keys, 2.0).await;
+    cluster.mandate(Mandate::Leading(true)).await;
+    assert_eq!(cluster.asked(), [("a".to_owned(), 2, 5), withdrawn("a")]);
     cluster.running.abort();
 }
 
@@ -303,7 +393,7 @@ async fn ten_thousand_take_over_in_one_pass() {
     let keys = cluster.set(specs).await;
     for index in 0..10_000 {
         let id = AutoscalerId::new("ns", format!("n{index}"));
-        let report = TargetReport::Current { id, replicas: 1, ready: 1, set_by: SetBy::Other };
+        let report = TargetReport::Current { id, replicas: 1, ready: 1, set_by: SetBy::Other, another: false };
         cluster.reports.send(report).await.expect("it runs");
     }
     cluster.read(&keys, 5.0).await;

@@ -30,7 +30,7 @@ use crate::cluster::secrets;
 use crate::cluster::standing::Standings;
 use crate::cluster::status::StatusWriter;
 use crate::cluster::workloads::{self, Workloads};
-use crate::model::{AutoscalerId, Mandate, ScaleRequest, TargetReport};
+use crate::model::{AutoscalerId, Mandate, ScaleOrder, TargetReport};
 use crate::source::secrets::Secrets;
 use crate::spec::catalog::{Base, WantedSecrets};
 use crate::spec::grants::Grants;
@@ -123,7 +123,7 @@ pub(super) struct Wires {
     pub(super) mandates: mpsc::Sender<Mandate>,
     pub(super) reports: mpsc::Sender<TargetReport>,
     /// From the runtime.
-    pub(super) requests: mpsc::Receiver<ScaleRequest>,
+    pub(super) requests: mpsc::Receiver<ScaleOrder>,
     /// Told when nothing more is to be decided.
     pub(super) stop: CancellationToken,
     /// Told when nothing more is written.
@@ -190,8 +190,8 @@ impl Controller {
             parts.spawn(async move { (super::ELECTION, elector.run(resign).await.map_err(anyhow::Error::from)) });
         }
         parts.spawn({
-            let (leadership, mandates) = (leadership.clone(), mandates.clone());
-            until(&stop, "handing on of the leadership", hand_on(leadership, clock, mandates))
+            let (leadership, mandates, standings) = (leadership.clone(), mandates.clone(), Arc::clone(&standings));
+            until(&stop, "handing on of the leadership", hand_on(leadership, clock, mandates, standings))
         });
         let owners = owners::Parts {
             kube: kube.clone(),
@@ -296,12 +296,16 @@ fn until(
 }
 
 /// Tells the runtime whether this process leads, the end of a term that nobody announces included.
-async fn hand_on(mut leadership: Leadership, clock: Clock, mandates: mpsc::Sender<Mandate>) {
+async fn hand_on(mut leadership: Leadership, clock: Clock, mandates: mpsc::Sender<Mandate>, standings: Arc<Standings>) {
     let mut told = None;
     loop {
         let term = leadership.term(clock.now());
         if told != Some(term.is_some()) {
             told = Some(term.is_some());
+            if term.is_none() {
+                // What failed in a term that is over may succeed with whoever leads, and nobody here would hear of it.
+                standings.forget_failures();
+            }
             if mandates.send(Mandate::Leading(term.is_some())).await.is_err() {
                 return;
             }

@@ -5,6 +5,7 @@
 //! written last is another leader's, and is left to it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -16,6 +17,12 @@ use crate::cluster::client::{CallError, FIELD_MANAGER, Kube};
 
 /// Half of what the API server takes (1 MiB a ConfigMap, the other fields included).
 const ROOM: usize = 512 << 10;
+
+/// How long an API server that does not answer is asked again for what was written before. It often comes up together
+/// with us; where it does not, nothing can be scaled either, and serving what files say must not wait any longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(500);
 
 const KEY: &str = "checkpoint";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -67,9 +74,15 @@ impl Store for ConfigMaps {
 
     async fn load(&mut self) -> Vec<Stored> {
         let mut stored = Vec::new();
+        let give_up = self.kube.clock.now().after(PATIENCE);
         for shard in 0..SHARDS {
             let place = self.place(shard);
-            match self.kube.bounded(self.api.get_opt(&name(shard))).await {
+            let mut found = self.kube.bounded(self.api.get_opt(&name(shard))).await;
+            while found.as_ref().is_err_and(may_pass) && self.kube.clock.now() < give_up {
+                tokio::time::sleep(AGAIN).await;
+                found = self.kube.bounded(self.api.get_opt(&name(shard))).await;
+            }
+            match found {
                 Ok(None) => self.version(shard, None),
                 Ok(Some(found)) => {
                     self.version(shard, found.metadata.resource_version);
@@ -127,6 +140,11 @@ impl Store for ConfigMaps {
             }
         }
     }
+}
+
+/// Whether the same call may succeed in a moment.
+fn may_pass(error: &CallError) -> bool {
+    error.code().is_none_or(|code| code == 429 || code >= 500)
 }
 
 pub(super) fn name(shard: usize) -> String {

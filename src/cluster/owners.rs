@@ -2,7 +2,8 @@
 //!
 //! HorizontalPodAutoscalers and, where KEDA is installed, ScaledObjects come first, whether they are paused or not:
 //! whoever put them there has not taken them away. Among QueueAutoscalers the oldest has it. One that only advises
-//! (`dryRun`) neither owns anything nor is refused: to run beside another scaler is what it is for.
+//! (`dryRun`) neither owns anything nor is refused: to run beside another scaler is what it is for, and beside whom is
+//! said.
 //!
 //! Until it is known who is there, nothing is acted on; but somebody who may not list them must not wait for ever, and
 //! neither must anybody where the API server answers everything but this. Both are said, once.
@@ -45,8 +46,8 @@ pub enum Verdict {
     Owned(Arc<str>),
 }
 
-/// The verdicts of now, for whoever acts: to be asked at the moment of use.
-pub struct Verdicts(RwLock<Option<HashMap<AutoscalerId, Verdict>>>);
+/// The verdicts of now, each with the workload that it is about, for whoever acts: to be asked at the moment of use.
+pub struct Verdicts(RwLock<Option<HashMap<AutoscalerId, (WorkloadRef, Verdict)>>>);
 
 impl Verdicts {
     /// Of a process that looks at no owners: everybody may act.
@@ -58,12 +59,24 @@ impl Verdicts {
     #[must_use]
     pub fn of(&self, id: &AutoscalerId) -> Verdict {
         match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(verdicts) => verdicts.get(id).cloned().unwrap_or(Verdict::Pending),
+            Some(verdicts) => verdicts.get(id).map_or(Verdict::Pending, |(_, verdict)| verdict.clone()),
             None => Verdict::Free,
         }
     }
 
-    fn set(&self, id: &AutoscalerId, verdict: Option<Verdict>) {
+    /// Whether `id` may act on `workload`. A verdict about the workload that it had before is none about this one.
+    #[must_use]
+    pub fn about(&self, id: &AutoscalerId, workload: &WorkloadRef) -> Verdict {
+        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(verdicts) => match verdicts.get(id) {
+                Some((about, verdict)) if about == workload => verdict.clone(),
+                _ => Verdict::Pending,
+            },
+            None => Verdict::Free,
+        }
+    }
+
+    fn set(&self, id: &AutoscalerId, verdict: Option<(WorkloadRef, Verdict)>) {
         if let Some(verdicts) = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner) {
             match verdict {
                 Some(verdict) => drop(verdicts.insert(id.clone(), verdict)),
@@ -107,6 +120,7 @@ impl Owners {
             verdicts: Arc::clone(&verdicts),
             claims: HashMap::new(),
             claimants: HashMap::new(),
+            advisers: HashMap::new(),
             masters: HashMap::new(),
             objects: HashMap::new(),
             sources: HashMap::new(),
@@ -114,6 +128,7 @@ impl Owners {
             known: false,
             told: HashMap::new(),
             untold: BTreeSet::new(),
+            forgotten: Vec::new(),
         };
         (Owners { orders, verdicts }, driver)
     }
@@ -152,6 +167,8 @@ pub struct Driver {
     claims: HashMap<AutoscalerId, (WorkloadRef, Claim)>,
     /// Of each workload those who would act on it, the oldest first.
     claimants: HashMap<WorkloadRef, BTreeSet<(i64, AutoscalerId)>>,
+    /// Of each workload those who only advise.
+    advisers: HashMap<WorkloadRef, BTreeSet<AutoscalerId>>,
     /// With the number of objects that say so: KEDA's ScaledObject and its HPA are one master.
     masters: HashMap<WorkloadRef, BTreeMap<Master, usize>>,
     /// What each object says, by kind, namespace and name.
@@ -162,8 +179,17 @@ pub struct Driver {
     /// Everything is complete, or given up.
     known: bool,
     /// What the runtime believes.
-    told: HashMap<AutoscalerId, bool>,
+    told: HashMap<AutoscalerId, Told>,
     untold: BTreeSet<AutoscalerId>,
+    /// Who is gone and was refused: to be told first, for there may be another of the name by now.
+    forgotten: Vec<AutoscalerId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Free,
+    Refused,
+    Waits,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,7 +222,7 @@ impl Driver {
                     None => return,
                 },
                 Some(said) = hear.recv() => self.said(said),
-                permit = mandates.reserve(), if !self.untold.is_empty() => match permit {
+                permit = mandates.reserve(), if !(self.untold.is_empty() && self.forgotten.is_empty()) => match permit {
                     Ok(permit) => if let Some(mandate) = self.next_mandate() { permit.send(mandate) },
                     // The runtime is gone: the process is ending.
                     Err(_) => return,
@@ -239,8 +265,11 @@ impl Driver {
         for id in gone {
             self.withdraw(&id);
             self.verdicts.set(&id, None);
-            self.told.remove(&id);
             self.untold.remove(&id);
+            self.parts.standings.clear(&id, |standing| standing.refused = None);
+            if self.told.remove(&id).is_some_and(|told| told != Told::Free) {
+                self.forgotten.push(id);
+            }
         }
         for claim in set {
             if self.claims.get(&claim.id).is_some_and(|(_, known)| *known == claim) {
@@ -251,6 +280,7 @@ impl Driver {
             let (id, created, dry_run) = (claim.id.clone(), claim.created, claim.dry_run);
             self.claims.insert(id.clone(), (workload.clone(), claim));
             if dry_run {
+                self.advisers.entry(workload).or_default().insert(id.clone());
                 self.judge(&id);
             } else {
                 self.claimants.entry(workload.clone()).or_default().insert((created, id));
@@ -261,6 +291,12 @@ impl Driver {
 
     fn withdraw(&mut self, id: &AutoscalerId) {
         let Some((workload, claim)) = self.claims.remove(id) else { return };
+        if let Some(advisers) = self.advisers.get_mut(&workload) {
+            advisers.remove(id);
+            if advisers.is_empty() {
+                self.advisers.remove(&workload);
+            }
+        }
         let Some(claimants) = self.claimants.get_mut(&workload) else { return };
         claimants.remove(&(claim.created, id.clone()));
         if claimants.is_empty() {
@@ -270,40 +306,57 @@ impl Driver {
     }
 
     fn judge_all(&mut self, workload: &WorkloadRef) {
-        let claimants: Vec<AutoscalerId> =
-            self.claimants.get(workload).into_iter().flatten().map(|(_, id)| id.clone()).collect();
-        for id in claimants {
+        let claimants = self.claimants.get(workload).into_iter().flatten().map(|(_, id)| id);
+        let advisers = self.advisers.get(workload).into_iter().flatten();
+        let everybody: Vec<AutoscalerId> = claimants.chain(advisers).cloned().collect();
+        for id in everybody {
             self.judge(&id);
         }
     }
 
     fn judge(&mut self, id: &AutoscalerId) {
         let Some((workload, claim)) = self.claims.get(id) else { return };
-        let oldest = self.claimants.get(workload).and_then(BTreeSet::first).map(|(_, id)| id);
-        let master = self.masters.get(workload).and_then(|masters| masters.keys().next());
-        let verdict = match (master, oldest) {
-            _ if claim.dry_run => Verdict::Free,
-            (Some(master), _) => Verdict::Owned(Arc::clone(&master.name)),
-            (None, Some(oldest)) if oldest != id => Verdict::Owned(format!("QueueAutoscaler {oldest}").into()),
-            _ if self.known => Verdict::Free,
-            _ => Verdict::Pending,
+        let advises = claim.dry_run;
+        let verdict = match self.owner(id) {
+            _ if advises => Verdict::Free,
+            Some(by) => Verdict::Owned(by),
+            None if self.known => Verdict::Free,
+            None => Verdict::Pending,
         };
-        if self.verdicts.of(id) != verdict || !self.told.contains_key(id) {
-            self.verdicts.set(id, Some(verdict));
+        // Beside whom somebody advises is no part of the verdict.
+        if advises || self.verdicts.of(id) != verdict || !self.told.contains_key(id) {
             self.untold.insert(id.clone());
         }
+        self.verdicts.set(id, Some((workload.clone(), verdict)));
+    }
+
+    /// Who else has its workload, by name.
+    fn owner(&self, id: &AutoscalerId) -> Option<Arc<str>> {
+        let (workload, _) = self.claims.get(id)?;
+        if let Some(master) = self.masters.get(workload).and_then(|masters| masters.keys().next()) {
+            return Some(Arc::clone(&master.name));
+        }
+        let oldest = self.claimants.get(workload).and_then(BTreeSet::first).map(|(_, id)| id)?;
+        (oldest != id).then(|| format!("QueueAutoscaler {oldest}").into())
     }
 
     fn next_mandate(&mut self) -> Option<Mandate> {
+        if let Some(id) = self.forgotten.pop() {
+            return Some(Mandate::Refused { id, refused: false });
+        }
         let id = self.untold.pop_first()?;
-        let verdict = self.verdicts.of(&id);
-        let refused = verdict != Verdict::Free;
-        let by = match verdict {
-            Verdict::Owned(by) => Some(by),
-            Verdict::Free | Verdict::Pending => None,
+        let told = match self.verdicts.of(&id) {
+            Verdict::Owned(_) => Told::Refused,
+            Verdict::Free => Told::Free,
+            Verdict::Pending => Told::Waits,
         };
+        let by = self.owner(&id);
         self.parts.standings.update(&id, |standing| standing.refused = by.map(|by| Refused { by }));
-        (self.told.insert(id.clone(), refused) != Some(refused)).then_some(Mandate::Refused { id, refused })
+        let news = self.told.insert(id.clone(), told) != Some(told);
+        news.then_some(match told {
+            Told::Waits => Mandate::Waits { id },
+            Told::Free | Told::Refused => Mandate::Refused { id, refused: told == Told::Refused },
+        })
     }
 
     // === what is heard ===

@@ -189,19 +189,33 @@ impl<T> Noting<T> {
 impl<T: Target> Target for Noting<T> {
     async fn scale(&self, id: &AutoscalerId, from: Replicas, to: Replicas) -> Result<(), ScaleError> {
         if let Some(resource) = self.resources.get(id) {
-            if resource.deleting {
-                // The last wish of who is gone already must not undo what is being restored.
-                let message = "its QueueAutoscaler is being deleted";
-                return Err(ScaleError::Failed(ReadFailure::new(FailureKind::Configuration, message)));
-            }
+            may_scale(&resource, from != to)?;
             let wanted = resource.spec.as_ref().is_some_and(|spec| spec.restore_on_delete);
             let noted = resource.status.as_ref().is_some_and(|status| status.original_replica_count.is_some());
-            if wanted && !(noted && has_finalizer(&resource)) {
+            if wanted && from != to && !(noted && has_finalizer(&resource)) {
                 self.note(&resource, from).await.map_err(|error| not_noted(&error))?;
+                // That took its time.
+                if let Some(resource) = self.resources.get(id) {
+                    may_scale(&resource, true)?;
+                }
             }
         }
         self.target.scale(id, from, to).await
     }
+}
+
+/// Whether what was decided may still be carried out: it may have waited for a while. `changes`: it is not only taken
+/// back.
+fn may_scale(resource: &Resource, changes: bool) -> Result<(), ScaleError> {
+    let refused = |why: &str| Err(ScaleError::Failed(ReadFailure::new(FailureKind::Configuration, why)));
+    if resource.deleting && resource.in_force().is_none() {
+        // The last wish of who is gone already must not undo what is being restored.
+        return refused("its QueueAutoscaler is being deleted");
+    }
+    if changes && resource.spec.as_ref().is_some_and(|spec| spec.dry_run) {
+        return refused("spec.dryRun: nothing is scaled");
+    }
+    Ok(())
 }
 
 fn not_noted(error: &PatchError) -> ScaleError {

@@ -14,6 +14,7 @@
 //! An answer that was lost is found by reading: until something is known again, each attempt begins with a read, and one
 //! that finds what it was to do does nothing.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,20 @@ pub struct KubeTarget {
     leadership: Leadership,
     /// The last term that was seen, and since when.
     term: Mutex<Option<(u64, Tick)>>,
+    /// Whose requests are under way. Decisions and the restoring of what is deleted come from two sides.
+    busy: Mutex<HashSet<AutoscalerId>>,
+}
+
+/// The one request for an autoscaler that is under way.
+struct Turn<'a> {
+    busy: &'a Mutex<HashSet<AutoscalerId>>,
+    id: AutoscalerId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 /// What a request rests on.
@@ -69,7 +84,8 @@ impl KubeTarget {
         verdicts: Arc<Verdicts>,
         leadership: Leadership,
     ) -> Self {
-        let target = KubeTarget { kube, views, standings, verdicts, leadership, term: Mutex::default() };
+        let target =
+            KubeTarget { kube, views, standings, verdicts, leadership, term: Mutex::default(), busy: Mutex::default() };
         // From now on, if it leads already.
         target.term();
         target
@@ -88,6 +104,12 @@ impl KubeTarget {
         Some((term, since))
     }
 
+    /// `None` while another request for it is under way: that one may still change what this one is about to find.
+    fn turn(&self, id: &AutoscalerId) -> Option<Turn<'_>> {
+        let free = self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        free.then(|| Turn { busy: &self.busy, id: id.clone() })
+    }
+
     /// Whether `term` holds and will for as long as a call takes.
     fn may_send(&self, term: Term) -> bool {
         let now = self.kube.clock.now();
@@ -100,7 +122,7 @@ impl KubeTarget {
         }
         let Some(look) = self.views.look(id) else { return Err(ScaleError::Unknown(id.clone())) };
         let (term, since) = self.term().ok_or(ScaleError::NotLeading)?;
-        match self.verdicts.of(id) {
+        match self.verdicts.about(id, &look.workload) {
             Verdict::Free => {}
             Verdict::Owned(by) => return Err(ScaleError::Owned(by)),
             Verdict::Pending => {
@@ -132,20 +154,35 @@ impl KubeTarget {
         };
         for _ in 0..TRIES {
             if basis.replicas == to {
-                return Ok(());
+                return self.done(id, &workload);
             }
             if basis.replicas != from {
                 return Err(ScaleError::Conflict { expected: from, found: basis.replicas });
+            }
+            if basis.resource_version.is_empty() {
+                // Without one the server would take it whatever has happened since.
+                let why = format!("the /scale of {workload} tells no resourceVersion");
+                return Err(ScaleError::Failed(ReadFailure::new(FailureKind::Protocol, why)));
             }
             if !self.may_send(term) {
                 return Err(ScaleError::NotLeading);
             }
             if self.patch(&api, &workload, &kind, id, &basis, to).await? {
-                return Ok(());
+                return self.done(id, &workload);
             }
             basis = self.read(&api, &workload, id).await?;
         }
         Err(ScaleError::Conflict { expected: from, found: basis.replicas })
+    }
+
+    /// It stands at the count, if it is still the workload that was asked for: what became of another one would be
+    /// taken for news of this one.
+    fn done(&self, id: &AutoscalerId, workload: &WorkloadRef) -> Result<(), ScaleError> {
+        if self.views.follows(id, workload) {
+            return Ok(());
+        }
+        let why = format!("{workload} was scaled, which is not the workload of {id} any more");
+        Err(ScaleError::Failed(ReadFailure::new(FailureKind::Configuration, why)))
     }
 
     async fn read(
@@ -250,11 +287,19 @@ impl KubeTarget {
 
 impl Target for KubeTarget {
     async fn scale(&self, id: &AutoscalerId, from: Replicas, to: Replicas) -> Result<(), ScaleError> {
+        let Some(_turn) = self.turn(id) else {
+            let why = "another request for its workload is under way";
+            return Err(ScaleError::Failed(ReadFailure::new(FailureKind::NotServing, why)));
+        };
         let outcome = tokio::time::timeout(ATTEMPT, self.attempt(id, from, to)).await.unwrap_or_else(|_| {
             let text = format!("no answer to a scale request in {ATTEMPT:?}");
             Err(ScaleError::Failed(ReadFailure::new(FailureKind::Timeout, text)))
         });
         let at = self.kube.clock.now();
+        if self.views.look(id).is_none() {
+            // Nobody follows it any more: there is nothing left to say it of.
+            return outcome;
+        }
         match &outcome {
             Ok(()) => self.standings.update(id, |standing| {
                 standing.failed = None;

@@ -90,8 +90,38 @@ impl Standings {
         }
     }
 
-    pub fn remove(&self, id: &AutoscalerId) {
-        self.lock().standings.remove(id);
+    /// Changes one that is there, and forgets it once nothing is known of it any more: each part takes away what it
+    /// wrote of an autoscaler that is gone.
+    pub fn clear(&self, id: &AutoscalerId, change: impl FnOnce(&mut Standing)) {
+        let mut state = self.lock();
+        let Some(standing) = state.standings.get_mut(id) else { return };
+        change(standing);
+        if *standing == Standing::default() {
+            state.standings.remove(id);
+        }
+    }
+
+    /// No scaling of anybody's counts as failed any more.
+    pub fn forget_failures(&self) {
+        let mut state = self.lock();
+        let State { standings, changed } = &mut *state;
+        for (id, standing) in standings.iter_mut().filter(|(_, standing)| standing.failed.is_some()) {
+            standing.failed = None;
+            changed.insert(id.clone());
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// How many there are of whom anything is known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().standings.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Waits until something has changed, and takes what has. For one reader.

@@ -43,8 +43,8 @@ pub enum Event {
     Gone,
     /// A trigger was read. A failed read is data.
     Sample { trigger: u16, round: Round, taken: Tick, value: Result<Observation, ReadFailure> },
-    /// The workload's scale as seen.
-    Current { replicas: Replicas, set_by: SetBy },
+    /// The workload's scale as seen. `another`: of another object than before.
+    Current { replicas: Replicas, set_by: SetBy, another: bool },
     /// Who carries its decisions out, from now on.
     Role { role: Role },
     /// A scale effect came to its end.
@@ -71,6 +71,8 @@ pub enum Role {
 pub enum Effect {
     /// Scale the workload. A later effect for the same key replaces this one.
     Scale { key: Key, from: Replicas, to: Replicas },
+    /// Who asked for a scaling does not act any more, or is gone: what still waits is not to be done.
+    Withdraw { key: Key },
     /// [`Engine::decision`] has something new.
     Publish { key: Key },
 }
@@ -105,11 +107,17 @@ impl Engine {
         let Some(slot) = place else { return Tick::NEVER };
         match event {
             Event::Gone => {
+                slot.gone(key, effects);
                 *place = None;
                 return Tick::NEVER;
             }
             Event::Sample { trigger, round, taken, value } => slot.sampled(trigger, round, taken, value),
-            Event::Current { replicas, set_by } => slot.seen(now, replicas, set_by),
+            Event::Current { replicas, set_by, another } => {
+                if another {
+                    slot.leaves();
+                }
+                slot.seen(now, replicas, set_by);
+            }
             Event::Role { role } => slot.takes(role),
             Event::Applied { from, to, succeeded } => slot.applied(now, from, to, succeeded),
             Event::Pace { interval } => slot.paced(interval),

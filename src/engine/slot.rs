@@ -42,6 +42,8 @@ pub(super) struct Slot {
     current: Option<Replicas>,
     /// What the outside was asked for and has not answered yet.
     requested: Option<Replicas>,
+    /// What was asked for is not wished any more, and may still wait for its turn.
+    withdraws: bool,
     /// Nothing was asked for since this role began: what tidegate is seen to have done is a former leader's doing.
     inherits: bool,
     zero: Zero,
@@ -77,6 +79,7 @@ impl Slot {
             asking_since: now,
             current: None,
             requested: None,
+            withdraws: false,
             inherits: true,
             zero: Zero::new(),
             sampled: false,
@@ -194,7 +197,7 @@ impl Slot {
         self.zero.takes(self.role, role, self.current, self.rests_at_zero());
         if self.role != role {
             // Whoever acts from now on asks by itself; whoever begins to act has asked for nothing yet.
-            self.requested = None;
+            self.withdraws |= self.requested.take().is_some();
             self.inherits = true;
         }
         self.role = role;
@@ -203,6 +206,15 @@ impl Slot {
     /// Zero is where it may be without anybody's having stopped it.
     fn rests_at_zero(&self) -> bool {
         self.bounds.idle.unwrap_or(self.bounds.min) == 0 || self.pause.at_replicas == Some(0)
+    }
+
+    /// The workload that was seen is no more this one's: what comes next is seen for the first time. What was made of
+    /// the queues stays.
+    pub(super) fn leaves(&mut self) {
+        self.current = None;
+        self.withdraws |= self.requested.take().is_some();
+        self.inherits = true;
+        self.zero = Zero::new();
     }
 
     pub(super) fn seen(&mut self, now: Tick, replicas: Replicas, set_by: SetBy) {
@@ -313,6 +325,10 @@ impl Slot {
         debug_assert_eq!(invariants::check(decision, self.bounds, self.pause), Ok(()), "{decision:?}");
 
         effects.push(Effect::Publish { key });
+        // First: what is asked for below stands.
+        if std::mem::take(&mut self.withdraws) {
+            effects.push(Effect::Withdraw { key });
+        }
         if self.role == Role::Controls
             && let Some(from) = self.current
         {
@@ -324,6 +340,13 @@ impl Slot {
             }
         }
         until
+    }
+
+    /// It is gone. What it asked for is not wished any more.
+    pub(super) fn gone(&self, key: Key, effects: &mut Vec<Effect>) {
+        if self.requested.is_some() || self.withdraws {
+            effects.push(Effect::Withdraw { key });
+        }
     }
 
     fn ask(&mut self, key: Key, from: Replicas, to: Replicas, effects: &mut Vec<Effect>) {

@@ -14,6 +14,8 @@ pub struct Roles {
     leading: bool,
     /// Owned by somebody else. What is refused may be named before its spec has come.
     refused: HashSet<AutoscalerId>,
+    /// Nobody knows yet whether somebody else owns them. They follow: advice forgets whose a zero is.
+    waiting: HashSet<AutoscalerId>,
 }
 
 enum Acts {
@@ -44,7 +46,7 @@ impl Roles {
     }
 
     fn new(acts: Acts) -> Self {
-        Roles { acts, leading: false, refused: HashSet::new() }
+        Roles { acts, leading: false, refused: HashSet::new(), waiting: HashSet::new() }
     }
 
     #[must_use]
@@ -56,7 +58,7 @@ impl Roles {
             Acts::Nobody => Role::Advises,
             Acts::These(these) if these(spec) => Role::Controls,
             Acts::These(_) => Role::Advises,
-            Acts::Leader if self.leading => Role::Controls,
+            Acts::Leader if self.leading && !self.waiting.contains(&spec.id) => Role::Controls,
             Acts::Leader => Role::Follows,
         }
     }
@@ -80,7 +82,15 @@ impl Runtime {
                 }
                 tracing::info!(leading, autoscalers = self.keys.len(), "roles changed");
             }
+            Mandate::Waits { id } => {
+                let key = self.keys.get(&id).copied();
+                self.outputs.roles.waiting.insert(id);
+                if let Some(key) = key {
+                    self.take_role(key);
+                }
+            }
             Mandate::Refused { id, refused } => {
+                self.outputs.roles.waiting.remove(&id);
                 let key = self.keys.get(&id).copied();
                 match refused {
                     true => self.outputs.roles.refused.insert(id),

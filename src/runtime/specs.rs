@@ -183,8 +183,8 @@ impl Runtime {
         }
         for id in ids {
             let Some(key) = self.keys.remove(id) else { continue };
+            // What it asked for last is taken back.
             self.handle(now, key, Event::Gone);
-            self.unsent.remove(&key);
             self.slowed.forget(key);
             self.remembering.gone(key, id);
             if let Some(since) = self.asking.get_mut(key.index()) {

@@ -10,7 +10,8 @@
 //! missing) is reported, and the engine decides anew on what it then knows; the same request again waits out a pause,
 //! another one does not. A holder that asks for silence gets it from everybody.
 //!
-//! For each request that was not replaced by a newer one there is exactly one [`TargetReport::Applied`].
+//! For each request that was neither replaced by a newer one nor withdrawn there is exactly one
+//! [`TargetReport::Applied`].
 
 mod rank;
 
@@ -27,7 +28,7 @@ use tokio::sync::mpsc;
 
 use self::rank::Rank;
 use crate::clock::Clock;
-use crate::model::{AutoscalerId, FailureKind, ReadFailure, Replicas, ScaleRequest, TargetReport, Tick};
+use crate::model::{AutoscalerId, FailureKind, ReadFailure, Replicas, ScaleOrder, ScaleRequest, TargetReport, Tick};
 use crate::target::bucket::{Bucket, Rate};
 use crate::target::{ScaleError, Target};
 use crate::telemetry::names;
@@ -113,6 +114,8 @@ struct Slot {
     phase: Phase,
     /// What to do next. `None` while nothing else is known: in `Flying`, and in `Pausing` after a reported failure.
     waiting: Option<ScaleRequest>,
+    /// What is in flight is not wished any more: if it fails, it stays undone.
+    withdrawn: bool,
     /// Failures in a row.
     failures: u32,
     /// `from` and `to` of the last request, if it failed and will not pass by itself: another one need not wait.
@@ -157,11 +160,11 @@ impl<T: Target> Actuator<T> {
         }
     }
 
-    /// Works until `requests` is closed and what had been asked is done (one attempt each, so at most about one
+    /// Works until `orders` is closed and what had been asked is done (one attempt each, so at most about one
     /// timeout for every [`Config::concurrency`] workloads), whether or not anybody still receives `reports`.
     ///
     /// Never blocks the sender of requests on the receiver of reports: both may be one task.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<ScaleRequest>, reports: mpsc::Sender<TargetReport>) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<ScaleOrder>, reports: mpsc::Sender<TargetReport>) {
         loop {
             let wake = self.start_what_may();
             gauge!(names::SCALES_WAITING).set(self.slots.len().saturating_sub(self.in_flight) as f64);
@@ -176,8 +179,9 @@ impl<T: Target> Actuator<T> {
                     Err(_) => self.outbox.clear(),
                 },
                 Some(answer) = self.running.next(), if !self.running.is_empty() => self.answered(answer),
-                request = requests.recv(), if !self.draining => match request {
-                    Some(request) => self.accept(request),
+                order = orders.recv(), if !self.draining => match order {
+                    Some(ScaleOrder::Ask(request)) => self.accept(request),
+                    Some(ScaleOrder::Withdraw(id)) => self.withdraw(&id),
                     None => self.drain(),
                 },
                 () = tokio::time::sleep_until(self.clock.instant(alarm)), if wake.is_some() => {}
@@ -189,13 +193,15 @@ impl<T: Target> Actuator<T> {
     fn accept(&mut self, request: ScaleRequest) {
         let id = request.id.clone();
         let Some(slot) = self.slots.get_mut(&id) else {
-            let slot = Slot { phase: Phase::Flying, waiting: Some(request), failures: 0, refused: None };
+            let slot =
+                Slot { phase: Phase::Flying, waiting: Some(request), withdrawn: false, failures: 0, refused: None };
             self.slots.insert(id.clone(), slot);
             self.make_ready(&id);
             return;
         };
         let news = slot.refused.is_some_and(|refused| refused != (request.from, request.to));
         let phase = slot.phase;
+        slot.withdrawn = false;
         if slot.waiting.replace(request).is_some() {
             counter!(names::SCALES, "outcome" => "superseded").increment(1);
         }
@@ -210,6 +216,23 @@ impl<T: Target> Actuator<T> {
                 self.make_ready(&id);
             }
             Phase::Pausing(_) | Phase::Flying => {}
+        }
+    }
+
+    /// Nothing of it is to be done any more. What is in flight is left to end.
+    fn withdraw(&mut self, id: &AutoscalerId) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.waiting.take().is_some() {
+            counter!(names::SCALES, "outcome" => "superseded").increment(1);
+        }
+        match slot.phase {
+            Phase::Ready(rank) => {
+                self.ready.remove(&(rank, id.clone()));
+                self.slots.remove(id);
+            }
+            Phase::Flying => slot.withdrawn = true,
+            // Its end finds nothing to do.
+            Phase::Pausing(_) => {}
         }
     }
 
@@ -324,8 +347,19 @@ impl<T: Target> Actuator<T> {
                 tracing::warn!(autoscaler = %id, ?retry_after, "scaling throttled: everybody waits");
                 self.silent_until = until;
             }
+            if slot.withdrawn {
+                self.go_on(&id);
+                self.outbox.push_back(applied(&request, Err(error)));
+                return;
+            }
             slot.waiting.get_or_insert(request);
             self.make_ready(&id);
+            return;
+        }
+        if slot.withdrawn {
+            tracing::warn!(autoscaler = %id, from = request.from, to = request.to, %error, "scaling failed, and is not wished any more");
+            self.go_on(&id);
+            self.outbox.push_back(applied(&request, Err(error)));
             return;
         }
         slot.failures = slot.failures.saturating_add(1);

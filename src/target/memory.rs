@@ -146,7 +146,7 @@ impl MemoryTarget {
             .into_iter()
             .filter_map(|id| {
                 let Scale { replicas, ready } = workloads.get(&id)?.scale();
-                Some(TargetReport::Current { id, replicas, ready, set_by: SetBy::Unknown })
+                Some(TargetReport::Current { id, replicas, ready, set_by: SetBy::Unknown, another: false })
             })
             .collect();
         (reports, next_ready)
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn current(replicas: Replicas, ready: Replicas) -> Option<TargetReport> {
-        Some(TargetReport::Current { id: id(), replicas, ready, set_by: SetBy::Unknown })
+        Some(TargetReport::Current { id: id(), replicas, ready, set_by: SetBy::Unknown, another: false })
     }
 
     fn start() -> (Arc<MemoryTarget>, mpsc::Receiver<TargetReport>) {

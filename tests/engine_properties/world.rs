@@ -199,7 +199,8 @@ impl World {
     }
 
     pub fn current(&self) -> Event {
-        Event::Current { replicas: self.replicas, set_by: if self.tells_who { self.by } else { SetBy::Unknown } }
+        let set_by = if self.tells_who { self.by } else { SetBy::Unknown };
+        Event::Current { replicas: self.replicas, set_by, another: false }
     }
 
     pub fn tick(&self) -> Tick {

@@ -5,6 +5,7 @@ mod alike;
 mod errors;
 mod fencing;
 mod kinds;
+mod others;
 mod owners;
 mod rig;
 mod steady;

@@ -297,3 +297,25 @@ async fn who_does_not_lead_does_nothing() {
     assert!(world.server.since(mark).is_empty(), "{}", world.server.since(mark).lines());
     assert_eq!((world.replicas(), world.finalizers()), (8, vec![FINALIZER.to_owned()]));
 }
+
+/// A request may have waited since before `dryRun` was written.
+#[tokio::test]
+async fn who_only_advises_scales_nothing_and_notes_nothing() {
+    let world = World::new(true, &[]);
+    world.spec.lock().unwrap().dry_run = true;
+    world.show();
+    let refused = world.noting().scale(&id("web"), 3, 8).await.unwrap_err();
+    assert!(!refused.may_pass(), "{refused}");
+    assert_eq!((world.replicas(), world.finalizers()), (3, vec![]));
+    world.noting().scale(&id("web"), 3, 3).await.unwrap();
+}
+
+/// What others hold back goes on being scaled, where nothing is to be restored.
+#[tokio::test]
+async fn who_is_being_deleted_and_has_nothing_to_restore_is_still_scaled() {
+    let world = World::new(false, &["others.example/keep"]);
+    world.server.delete(KIND, "shop", "web");
+    world.show();
+    world.noting().scale(&id("web"), 3, 8).await.unwrap();
+    assert_eq!(world.replicas(), 8);
+}

@@ -31,7 +31,7 @@ fn envelope(clock: &Clock, replicas: Replicas) -> Envelope {
     let (mut engine, mut effects) = (Engine::new(), Vec::new());
     let spec = Event::Spec { spec: Arc::new(spec.current()), role: Role::Follows };
     engine.handle(clock.now(), KEY, spec, &mut effects);
-    engine.handle(clock.now(), KEY, Event::Current { replicas, set_by: SetBy::Other }, &mut effects);
+    engine.handle(clock.now(), KEY, Event::Current { replicas, set_by: SetBy::Other, another: false }, &mut effects);
     engine.envelope(clock.now(), KEY).expect("it was seen")
 }
 
@@ -197,4 +197,37 @@ async fn an_api_server_that_refuses_is_said_with_a_cure_and_costs_nothing_else()
     assert_eq!(checkpoint::load(&mut maps, clock).await.len(), 0);
     let said = maps.save(3, Vec::new()).await.expect_err("it is forbidden").to_string();
     assert!(said.contains("ConfigMap home/tidegate-checkpoint-3") && said.contains("tidegate crd --rbac"), "{said}");
+}
+
+/// It often comes up together with tidegate, and who starts without the memory that is there may be below who goes on.
+#[tokio::test]
+async fn an_api_server_that_is_not_ready_yet_is_asked_again_for_the_memory_of_before() {
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let clock = Clock::start();
+    let mut writer = codec::Writer::new(clock.wall(clock.now()), 1 << 19);
+    writer.push(&id(0), &envelope(&clock, 3).memory(clock.now()));
+    let map = k8s_openapi::ByteString(writer.finish().0);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "resourceVersion": "1"},
+        "binaryData": {"checkpoint": map}});
+    let router = axum::Router::new().fallback(move || {
+        let (count, map) = (Arc::clone(&count), map.clone());
+        async move {
+            let mut asked = count.lock().expect("whole");
+            *asked += 1;
+            match *asked {
+                1 => refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+                2 => refused(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+                3 => Json(map).into_response(),
+                _ => refused(StatusCode::NOT_FOUND, "NotFound"),
+            }
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it has one");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let config = kube::Config::new(format!("http://{address}").parse().expect("an address"));
+    let kube = Kube::new(config, clock, Scope::Cluster).expect("it can be used");
+    assert_eq!(checkpoint::load(&mut ConfigMaps::new(kube, "home"), clock).await.len(), 1);
+    assert_eq!(*asked.lock().expect("whole"), 2 + SHARDS);
 }

@@ -244,7 +244,8 @@ impl Cluster {
         answer.json
     }
 
-    fn ensure_namespace(&self, name: &str) {
+    /// Makes it where it is not there.
+    pub fn ensure_namespace(&self, name: &str) {
         if self.request("GET", &format!("/api/v1/namespaces/{name}"), "", &Value::Null).code == 404 {
             let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             let answer = self.request("POST", "/api/v1/namespaces", JSON, &body);

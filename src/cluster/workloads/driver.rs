@@ -14,7 +14,7 @@ use super::views::{Served, State, Views, Watched};
 use super::{Order, Parts, Problem, View, WorkloadRef, watch};
 use crate::cluster::client::Kube;
 use crate::cluster::discovery::{Kind, NotServed};
-use crate::cluster::standing::{Standings, Workload};
+use crate::cluster::standing::{Standing, Standings, Workload};
 use crate::model::{AutoscalerId, TargetReport, Tick};
 use crate::spec::TargetRef;
 
@@ -111,11 +111,18 @@ impl Driver {
     fn take(&mut self, Order { set, gone }: Order) {
         for id in gone {
             self.leave(&id);
+            self.views.lock().told.remove(&id);
+            self.parts.standings.clear(&id, |standing| {
+                *standing = Standing { refused: standing.refused.take(), ..Standing::default() };
+            });
         }
         for (id, target) in set {
             if self.targets.get(&id) != Some(&target) {
                 self.leave(&id);
                 self.come(id, target);
+            } else {
+                // Whoever decides may have begun anew, and would hear nothing of a workload that rests.
+                self.views.lock().untold.insert(id);
             }
         }
         self.ask();
@@ -306,7 +313,8 @@ impl Driver {
 
 /// The next one that is to be told something: to the runtime what is returned, to the standings what stands.
 fn tell(views: &Views, standings: &Standings) -> Option<TargetReport> {
-    let mut state = views.lock();
+    let mut guard = views.lock();
+    let state = &mut *guard;
     let id = state.untold.pop_first()?;
     let entry = state.workloads.get(state.ids.get(&id)?)?;
     let (workload, report) = match (&entry.view, &entry.problem) {
@@ -315,15 +323,18 @@ fn tell(views: &Views, standings: &Standings) -> Option<TargetReport> {
         // What was seen before it could no longer be read is still the best that is known.
         (Some(view), problem) => {
             let View { replicas, ready, set_by, .. } = *view;
+            // A server that tells no uid tells no difference.
+            let another = !view.uid.is_empty()
+                && state.told.insert(id.clone(), Arc::clone(&view.uid)).is_some_and(|told| told != view.uid);
             let workload = match problem {
                 Some(problem) => Workload::Unreadable(Arc::clone(problem.sentence())),
                 None => Workload::Seen { replicas, ready },
             };
-            (workload, Some(TargetReport::Current { id: id.clone(), replicas, ready, set_by }))
+            (workload, Some(TargetReport::Current { id: id.clone(), replicas, ready, set_by, another }))
         }
         (None, None) => (Workload::Unknown, None),
     };
-    drop(state);
+    drop(guard);
     standings.update(&id, |standing| standing.workload = workload);
     report
 }

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) ids: HashMap<AutoscalerId, WorkloadRef>,
     /// By group and kind, once it is known.
     pub(super) kinds: HashMap<(Arc<str>, Arc<str>), Served>,
+    /// The object that was told of last, by its uid, of whoever is followed.
+    pub(super) told: HashMap<AutoscalerId, Arc<str>>,
     /// To be told, by name so that nobody is in it twice, and the next to be told.
     pub(super) untold: BTreeSet<AutoscalerId>,
     /// To be read now, in order.
@@ -94,6 +96,11 @@ impl Views {
     pub fn of(&self, id: &AutoscalerId) -> Option<View> {
         let state = self.lock();
         state.workloads.get(state.ids.get(id)?)?.view.clone()
+    }
+
+    /// Whether `id` follows this very workload.
+    pub(crate) fn follows(&self, id: &AutoscalerId, workload: &WorkloadRef) -> bool {
+        self.lock().ids.get(id) == Some(workload)
     }
 
     pub(crate) fn look(&self, id: &AutoscalerId) -> Option<Look> {

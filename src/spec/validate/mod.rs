@@ -106,6 +106,10 @@ fn target(target: Option<&ScaleTargetRef>, report: &mut Report<'_>) -> TargetRef
         return TargetRef { api_version: String::new(), kind: String::new(), name: String::new() };
     };
     let name = values::text(target.name.as_deref(), "spec.scaleTargetRef.name", "name: my-deployment", report);
+    if !name.is_empty() {
+        // It becomes part of a path at the API server, where `web?` or `../x` would mean something else than a name.
+        check_name(&name, "spec.scaleTargetRef.name", report);
+    }
     let kind = target.kind.clone().unwrap_or_else(|| "Deployment".to_owned());
     let usual = match kind.as_str() {
         "Deployment" | "StatefulSet" | "ReplicaSet" => Some("apps/v1"),

@@ -34,7 +34,7 @@ impl Scripted {
 
 struct Rig {
     target: Arc<Scripted>,
-    requests: mpsc::Sender<ScaleRequest>,
+    requests: mpsc::Sender<ScaleOrder>,
     reports: mpsc::Receiver<TargetReport>,
 }
 
@@ -47,7 +47,11 @@ fn rig(delay: Duration, script: impl IntoIterator<Item = Result<(), ScaleError>>
     Rig { target, requests, reports }
 }
 
-fn request(workload: u32, from: Replicas, to: Replicas) -> ScaleRequest {
+fn request(workload: u32, from: Replicas, to: Replicas) -> ScaleOrder {
+    ScaleOrder::Ask(asks(workload, from, to))
+}
+
+fn asks(workload: u32, from: Replicas, to: Replicas) -> ScaleRequest {
     ScaleRequest { key: Key(workload), id: id(workload), from, to }
 }
 
@@ -207,7 +211,7 @@ async fn when_requests_end_what_was_asked_gets_its_last_attempt() {
 #[test]
 fn pauses_grow_to_a_bound_and_differ_between_workloads() {
     let config = Config::default();
-    let of = |workload, failures| pause(&config, &request(workload, 0, 1), failures, false);
+    let of = |workload, failures| pause(&config, &asks(workload, 0, 1), failures, false);
     assert!((75..=100).contains(&of(0, 1).as_millis()));
     assert!((150..=200).contains(&of(0, 2).as_millis()));
     for failures in [20, 33, u32::MAX] {
@@ -315,4 +319,46 @@ async fn what_was_refused_is_seldom_repeated_and_another_decision_goes_at_once()
         rig.reports.recv().await.unwrap();
         assert_eq!((began.uptime(), rig.target.calls().last()), (Duration::ZERO, Some(&(1, 3))));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_and_is_withdrawn_is_not_done() {
+    // It pauses after a failure that may pass.
+    let mut rig = rig(Duration::from_millis(10), [Err(unreachable_now())]);
+    rig.requests.send(request(1, 2, 9)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(rig.target.calls(), [(2, 9)]);
+    rig.requests.send(ScaleOrder::Withdraw(id(1))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.target.calls(), [(2, 9)]);
+    // Another one is done as ever.
+    rig.requests.send(request(1, 2, 4)).await.unwrap();
+    assert_eq!(rig.reports.recv().await, done(1, 2, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_and_withdrawn_ends_and_is_not_repeated_if_it_fails() {
+    for failure in [unreachable_now(), ScaleError::Throttled { retry_after: Duration::from_secs(20) }] {
+        let mut rig = rig(Duration::from_millis(100), [Err(failure)]);
+        rig.requests.send(request(1, 2, 9)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        rig.requests.send(ScaleOrder::Withdraw(id(1))).await.unwrap();
+        let report = rig.reports.recv().await;
+        assert!(matches!(report, Some(TargetReport::Applied { from: 2, to: 9, outcome: Err(_), .. })), "{report:?}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(rig.target.calls(), [(2, 9)]);
+    }
+    // What succeeds has happened, and what waited behind it does not turn it around.
+    let mut rig = rig(Duration::from_millis(100), []);
+    rig.requests.send(request(1, 2, 9)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    rig.requests.send(request(1, 2, 2)).await.unwrap();
+    rig.requests.send(ScaleOrder::Withdraw(id(1))).await.unwrap();
+    assert_eq!(rig.reports.recv().await, done(1, 2, 9));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.target.calls(), [(2, 9)]);
+}
+
+fn unreachable_now() -> ScaleError {
+    ScaleError::Failed(ReadFailure::new(FailureKind::Unreachable, "no route"))
 }

@@ -8,6 +8,7 @@ use tidegate::cluster::client::{Kube, Scope};
 use tidegate::cluster::discovery::Discovery;
 use tidegate::cluster::owners::{Claim, Owners, Parts, Verdict};
 use tidegate::cluster::standing::Standings;
+use tidegate::cluster::workloads::WorkloadRef;
 use tidegate::model::{AutoscalerId, Mandate};
 use tokio::sync::mpsc;
 
@@ -49,6 +50,13 @@ impl Rig {
     async fn until(&self, name: &str, verdict: Verdict) {
         let verdicts = self.owners.verdicts();
         until_along(&format!("{name}: {verdict:?}"), || verdicts.of(&id(name)) == verdict).await;
+    }
+
+    /// Until the runtime was told that nobody knows yet.
+    async fn waits(&mut self, name: &str) -> Option<Arc<str>> {
+        let told = tokio::time::timeout(std::time::Duration::from_secs(20), self.mandates.recv()).await.unwrap();
+        assert_eq!(told, Some(Mandate::Waits { id: id(name) }));
+        self.standings.get(&id(name)).refused.map(|refused| refused.by)
     }
 
     /// Until the runtime was told so, and the standing says why.
@@ -142,11 +150,48 @@ async fn nothing_is_acted_on_before_owners_are_known_unless_nobody_may_know() {
     let mut rig = rig(&server);
     rig.owners.follow(vec![claim("web", "web", 1)], vec![]);
     until_along("it was asked for", || down.hits() >= 1).await;
-    assert_eq!(rig.told("web", true).await, None);
+    assert_eq!(rig.waits("web").await, None);
     rig.until("web", Verdict::Pending).await;
     down.lift();
     let forbidden = Refusal::forbidden("a", "list", "horizontalpodautoscalers", "", "autoscaling", "", "");
     server.fault(Fault::on("list", "horizontalpodautoscalers").answer(forbidden));
     assert_eq!(rig.told("web", false).await, None);
     rig.until("web", Verdict::Free).await;
+}
+
+/// Workloads and owners are followed by two tasks, of which either may hear first that `scaleTargetRef` has changed.
+#[tokio::test]
+async fn a_verdict_is_about_one_workload_and_no_other() {
+    let server = ApiServer::start();
+    server.insert(&hpa("orders", "api"));
+    let rig = rig(&server);
+    rig.owners.follow(vec![claim("a", "web", 1)], vec![]);
+    rig.until("a", Verdict::Free).await;
+    let on = |name: &str| WorkloadRef::new(&"default".into(), &to("apps/v1", "Deployment", name));
+    let verdicts = rig.owners.verdicts();
+    assert_eq!(verdicts.about(&id("a"), &on("web")), Verdict::Free);
+    assert_eq!(verdicts.about(&id("a"), &on("api")), Verdict::Pending, "nobody has looked");
+    rig.owners.follow(vec![claim("a", "api", 1)], vec![]);
+    rig.until("a", owned("HorizontalPodAutoscaler default/orders")).await;
+    assert_eq!(verdicts.about(&id("a"), &on("web")), Verdict::Pending);
+}
+
+#[tokio::test]
+async fn who_was_refused_and_is_gone_is_not_remembered() {
+    let server = ApiServer::start();
+    server.insert(&hpa("orders", "web"));
+    let mut rig = rig(&server);
+    rig.owners.follow(vec![claim("a", "web", 1)], vec![]);
+    rig.told("a", true).await;
+    rig.until("a", owned("HorizontalPodAutoscaler default/orders")).await;
+    until_along("it is said", || !rig.standings.is_empty()).await;
+    rig.owners.follow(vec![], vec![id("a")]);
+    assert_eq!(rig.told("a", false).await, None);
+    assert!(rig.standings.is_empty());
+    // And another of the name is told of after that.
+    rig.owners.follow(vec![claim("a", "web", 2)], vec![]);
+    rig.told("a", true).await;
+    rig.owners.follow(vec![claim("a", "web", 3)], vec![id("a")]);
+    assert_eq!(rig.told("a", false).await, None);
+    rig.told("a", true).await;
 }

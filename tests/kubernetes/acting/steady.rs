@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate::model::{Key, ScaleRequest, TargetReport};
+use tidegate::model::{Key, ScaleOrder, ScaleRequest, TargetReport};
 use tidegate::target::actuator::{Actuator, Config};
 use tokio::sync::mpsc;
 
@@ -35,7 +35,7 @@ async fn a_thousand_steady_workloads_cost_no_request_and_waking_them_one_patch_e
     tokio::spawn(Actuator::new(Arc::clone(&rig.target), Config::default()).run(incoming, applied));
     let began = Instant::now();
     for (key, name) in (0..).zip(&names) {
-        requests.send(ScaleRequest { key: Key(key), id: id(name), from: 0, to: 3 }).await.unwrap();
+        requests.send(ScaleOrder::Ask(ScaleRequest { key: Key(key), id: id(name), from: 0, to: 3 })).await.unwrap();
     }
     for _ in &names {
         assert!(matches!(answers.recv().await, Some(TargetReport::Applied { outcome: Ok(()), .. })));
