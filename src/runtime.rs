@@ -294,7 +294,7 @@ impl Runtime {
             match effect {
                 Effect::Publish { key } => self.publish(key),
                 Effect::Scale { key, from, to } => {
-                    self.order(key, |id| ScaleOrder::Ask(ScaleRequest { key, id, from, to }))
+                    self.order(key, |id| ScaleOrder::Ask(ScaleRequest { key, id, from, to }));
                 }
                 Effect::Withdraw { key } => self.order(key, ScaleOrder::Withdraw),
             }

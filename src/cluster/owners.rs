@@ -2,8 +2,8 @@
 //!
 //! HorizontalPodAutoscalers and, where KEDA is installed, ScaledObjects come first, whether they are paused or not:
 //! whoever put them there has not taken them away. Among QueueAutoscalers the oldest has it. One that only advises
-//! (`dryRun`) neither owns anything nor is refused: to run beside another scaler is what it is for, and beside whom is
-//! said.
+//! (`dryRun`) owns nothing, and to run beside another scaler is what it is for. The verdict on it is as on anybody else:
+//! it shows beside whom it runs, and it is known already when `dryRun` is taken away.
 //!
 //! Until it is known who is there, nothing is acted on; but somebody who may not list them must not wait for ever, and
 //! neither must anybody where the API server answers everything but this. Both are said, once.
@@ -315,16 +315,13 @@ impl Driver {
     }
 
     fn judge(&mut self, id: &AutoscalerId) {
-        let Some((workload, claim)) = self.claims.get(id) else { return };
-        let advises = claim.dry_run;
+        let Some((workload, _)) = self.claims.get(id) else { return };
         let verdict = match self.owner(id) {
-            _ if advises => Verdict::Free,
             Some(by) => Verdict::Owned(by),
             None if self.known => Verdict::Free,
             None => Verdict::Pending,
         };
-        // Beside whom somebody advises is no part of the verdict.
-        if advises || self.verdicts.of(id) != verdict || !self.told.contains_key(id) {
+        if self.verdicts.of(id) != verdict || !self.told.contains_key(id) {
             self.untold.insert(id.clone());
         }
         self.verdicts.set(id, Some((workload.clone(), verdict)));

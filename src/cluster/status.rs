@@ -7,7 +7,7 @@
 //!
 //! Every patch carries the version that it was computed from. Where somebody was faster the watch brings the new one,
 //! and what should stand is computed anew. Edges that a write has brought about become Events (see
-//! [`events`](super::events)), so whoever comes after does not repeat them: they stand in the status.
+//! [`events`](mod@super::events)), so whoever comes after does not repeat them: they stand in the status.
 
 mod compose;
 pub(in crate::cluster) mod difference;

@@ -124,13 +124,13 @@ impl Rig {
     }
 }
 
-/// The stand-ins show that the rig finds what it looks for; once round is enough of that.
+/// Once round, and some, so that both have begun anew with another clock. The stand-ins show that the rig works; that is
+/// enough of them.
 fn rounds(who: Who) -> usize {
     let long = std::env::var_os("TIDEGATE_LONG").is_some_and(|value| !value.is_empty() && value != "0");
     match who {
         Who::Tidegate if long => 208,
-        Who::Tidegate => HARMS.len() + 4,
-        Who::StandIn | Who::Unfenced => HARMS.len(),
+        Who::Tidegate | Who::StandIn | Who::Unfenced => HARMS.len() + 4,
     }
 }
 

@@ -35,7 +35,7 @@ type ApiKind = (String, String);
 /// What discovery says of a kind.
 type Found = (ApiKind, Result<Arc<Kind>, NotServed>);
 
-/// The task behind [`Workloads`].
+/// The task behind [`Workloads`](super::Workloads).
 pub struct Driver {
     parts: Parts,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -74,7 +74,7 @@ impl Driver {
         }
     }
 
-    /// Runs until every [`Workloads`] is dropped.
+    /// Runs until every [`Workloads`](super::Workloads) is dropped.
     pub async fn run(mut self) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);

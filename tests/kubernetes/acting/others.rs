@@ -17,7 +17,7 @@ const SCALE: &str = "deployments/scale";
 /// The next report that says something new: how many, whose, and whether it is of another object.
 async fn next(rig: &mut Rig, last: Option<(Replicas, SetBy, bool)>) -> (Replicas, SetBy, bool) {
     loop {
-        let report = tokio::time::timeout(Duration::from_secs(20), rig.reports.recv()).await.expect("it is told");
+        let report = tokio::time::timeout(Duration::from_secs(20), rig.reports.recv()).await.unwrap();
         if let Some(TargetReport::Current { replicas, set_by, another, .. }) = report
             && last != Some((replicas, set_by, another))
         {
