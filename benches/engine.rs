@@ -49,6 +49,7 @@ fn spec(name: u32, window: u64) -> Arc<AutoscalerSpec> {
             metric_name: "m".into(),
             connection: Arc::new(ConnectionSpec { name: "c".into(), server: Server::Memory }),
             source: Source::Memory { queue: "q".into() },
+            in_flight: None,
             policy: Policy::BacklogPerReplica { target: MilliValue(10_000) },
             activation_threshold: 0.0,
         }],
@@ -92,7 +93,7 @@ impl Fleet {
         for index in 0..AUTOSCALERS {
             let phase = (self.round + u64::from(index) * 7) % TOOTH;
             let backlog = (phase * u64::from(index % 11)) as f64;
-            let value = Ok(Observation { backlog });
+            let value = Ok(Observation::of_backlog(backlog));
             let event = Event::Sample { trigger: 0, round: Round(1), taken: now, value };
             self.engine.handle(now, Key(index), event, &mut self.effects);
             // The outside carries out at once, as the in-memory target does.

@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tidegate::board::{Board, Cell, Intake};
 use tidegate::clock::Clock;
-use tidegate::model::{Decision, Health, Reason, Round, Steps, TriggerReport};
+use tidegate::model::{Decision, Health, Observation, Reason, Round, Steps, TriggerReport};
 use tidegate::proto::externalscaler::external_scaler_client::ExternalScalerClient;
 use tidegate::proto::externalscaler::external_scaler_server::{ExternalScaler, ExternalScalerServer};
 use tidegate::proto::externalscaler::{
@@ -184,6 +184,7 @@ fn decision(clock: Clock) -> Decision {
         triggers: vec![TriggerReport {
             health: Health::Fresh,
             value: Some(123.0),
+            facts: Observation::default(),
             taken: Some(now),
             round: Some(Round(7)),
             active: true,

@@ -46,7 +46,16 @@ impl Clock {
         self.started_wall + tick.since(Tick::ZERO) - LEAD
     }
 
-    /// The same in seconds since the epoch, for Prometheus.
+    /// Milliseconds since the epoch by the machine's clock as it is set now, for what others wrote down by theirs: the
+    /// due times of delayed jobs. A clock that was corrected since the start is taken at its word.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn unix_millis(&self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// [`Clock::wall`] in seconds since the epoch, for Prometheus.
     #[must_use]
     pub fn unix_seconds(&self, tick: Tick) -> f64 {
         self.wall(tick).duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())

@@ -146,11 +146,101 @@ pub type Shares = BTreeMap<Arc<str>, Share>;
 
 // === what sources say ===
 
-/// What one read of one trigger's source found.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// A number that may not be known. Eight bytes, where an `Option` takes sixteen: samples come by the ten thousand.
+#[derive(Clone, Copy)]
+pub struct Measure(f64);
+
+impl Measure {
+    pub const UNKNOWN: Measure = Measure(f64::NAN);
+
+    /// A negative or unordered number, which no count, age or limit is, is not known.
+    #[must_use]
+    pub fn new(value: f64) -> Self {
+        if value >= 0.0 { Measure(value) } else { Measure::UNKNOWN }
+    }
+
+    #[must_use]
+    pub fn get(self) -> Option<f64> {
+        if self.0.is_nan() { None } else { Some(self.0) }
+    }
+
+    /// Both together, by `join`; one of them where the other is not known.
+    #[must_use]
+    pub fn with(self, other: Measure, join: impl FnOnce(f64, f64) -> f64) -> Self {
+        match (self.get(), other.get()) {
+            (Some(one), Some(two)) => Measure::new(join(one, two)),
+            (None, _) => other,
+            (_, None) => self,
+        }
+    }
+}
+
+impl Default for Measure {
+    fn default() -> Self {
+        Measure::UNKNOWN
+    }
+}
+
+impl From<f64> for Measure {
+    fn from(value: f64) -> Self {
+        Measure::new(value)
+    }
+}
+
+/// Two that are not known are alike.
+impl PartialEq for Measure {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl fmt::Debug for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.get(), f)
+    }
+}
+
+/// What one reading of one trigger's source found. Counts are items.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Observation {
-    /// Items waiting. Never negative, never NaN.
+    /// Waiting to be taken: what is ready, and delayed items that are due (the workers promote those by themselves, so
+    /// with none of them nobody would). Never negative, never NaN.
     pub backlog: f64,
+    /// Delayed items that are due, as part of `backlog`.
+    pub due: Measure,
+    /// Being worked on, as far as the source can see.
+    pub in_flight: Measure,
+    /// Age of the oldest waiting item, seconds.
+    pub oldest_age: Measure,
+    /// At most this many are worked on at once, however many replicas there are.
+    pub limit: Measure,
+    /// Ever added, by the source's own counter: with [`Observation::taken`] the flow through the queue.
+    pub added: Measure,
+    /// Ever taken by the workers, by the source's own counter.
+    pub taken: Measure,
+    /// Nobody takes items until somebody resumes the queue.
+    pub paused: bool,
+}
+
+impl Observation {
+    /// Of which only the backlog is known.
+    #[must_use]
+    pub fn of_backlog(backlog: f64) -> Self {
+        Observation { backlog, ..Observation::default() }
+    }
+
+    /// Takes in another part of the same trigger's source.
+    pub fn add(&mut self, part: &Observation) {
+        let sum = |one: f64, two: f64| one + two;
+        self.backlog += part.backlog;
+        self.due = self.due.with(part.due, sum);
+        self.in_flight = self.in_flight.with(part.in_flight, sum);
+        self.oldest_age = self.oldest_age.with(part.oldest_age, f64::max);
+        self.limit = self.limit.with(part.limit, sum);
+        self.added = self.added.with(part.added, sum);
+        self.taken = self.taken.with(part.taken, sum);
+        self.paused |= part.paused;
+    }
 }
 
 /// Number of a polling round, unique in one process: what ties the lines of a log together, from the poll to the

@@ -40,7 +40,7 @@ pub use self::backoff::BACKOFF_CAP;
 use self::backoff::Backoff;
 use self::meters::Labels;
 use self::pace::Paces;
-use self::plan::reads_of;
+use self::plan::wanted_by;
 pub use self::renewal::LOOK_EVERY;
 use self::subscribers::Subscription;
 use self::task::{Message, Surroundings, Task};
@@ -50,7 +50,7 @@ use crate::source::memory::{MemoryBackend, MemoryQueues};
 use crate::source::redis::RedisBackend;
 use crate::source::secrets::Secrets;
 use crate::spec::limits::Limits;
-use crate::spec::{AutoscalerSpec, Change, ConnectionSpec, Server};
+use crate::spec::{AutoscalerSpec, Change, ConnectionSpec, Server, TriggerSpec};
 
 /// The grids of different connections are shifted against each other within this span, so that rounds do not all fall
 /// on one instant: the shortest interval that validation allows, beyond which a shift would only repeat itself.
@@ -154,7 +154,7 @@ impl Poller {
         for change in burst.iter() {
             match change {
                 Change::Set(key, spec) => {
-                    let reads = spec.triggers.iter().map(|trigger| trigger.source.reads()).sum();
+                    let reads = spec.triggers.iter().map(TriggerSpec::reads).sum();
                     self.paces.set(*key, spec, reads);
                 }
                 Change::Removed(key) => self.paces.removed(*key),
@@ -191,7 +191,7 @@ impl Poller {
                 .entry(Arc::clone(&trigger.connection))
                 .or_insert_with(|| Subscription { spec: Arc::clone(spec), triggers: Vec::new(), stretch })
                 .triggers
-                .push((position, reads_of(&trigger.source)));
+                .push((position, wanted_by(trigger)));
         }
         // New uses first: a connection that stays in use stays open.
         let mut uses = Vec::with_capacity(wanted.len());
@@ -298,6 +298,7 @@ mod tests {
                 metric_name: "trigger-0".into(),
                 connection: Arc::new(ConnectionSpec { name: "embedded".into(), server: Server::Memory }),
                 source: Source::Memory { queue: "jobs".into() },
+                in_flight: None,
                 policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
                 activation_threshold: 0.0,
             }],

@@ -41,6 +41,7 @@ fn trigger(position: usize) -> TriggerSpec {
         metric_name: format!("metric-{position}").into(),
         connection: Arc::new(ConnectionSpec { name: "embedded".into(), server: Server::Memory }),
         source: Source::Memory { queue: format!("queue-{position}").into() },
+        in_flight: None,
         policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
         activation_threshold: 0.0,
     }
@@ -155,7 +156,7 @@ impl World {
     }
 
     fn read_late(&mut self, trigger: u16, backlog: f64, taken: Tick) {
-        self.tell(Event::Sample { trigger, round: Round(1), taken, value: Ok(Observation { backlog }) });
+        self.tell(Event::Sample { trigger, round: Round(1), taken, value: Ok(Observation::of_backlog(backlog)) });
     }
 
     fn fail(&mut self, trigger: u16) {
@@ -1007,7 +1008,7 @@ fn the_former_leaders_last_patch_counts_although_it_is_seen_after_the_take_over(
     world.takes(Role::Controls);
     assert_eq!(world.asked(), []);
     // The former leader knew of more work, and this one hears of both at once.
-    let value = Ok(Observation { backlog: 9.0 });
+    let value = Ok(Observation::of_backlog(9.0));
     world.engine.observe(Sample { key: KEY, trigger: 0, asked: world.now, round: Round(1), taken: world.now, value });
     world.see_set(4, SetBy::Tidegate);
     assert_eq!((world.asked(), world.reason()), (vec![], Reason::ScaleUpLimit));
@@ -1451,7 +1452,7 @@ fn triggers_that_were_read_together_are_decided_on_together() {
     assert_eq!(world.obey(), 8);
     world.pass(seconds(1));
     // The work moved from one queue to the other: at no moment was there none.
-    let value = Ok(Observation { backlog: 0.0 });
+    let value = Ok(Observation::of_backlog(0.0));
     world.engine.observe(Sample { key: KEY, trigger: 0, asked: world.now, round: Round(1), taken: world.now, value });
     world.read(1, 8.0);
     assert_eq!(world.asked(), []);
@@ -1461,7 +1462,7 @@ fn triggers_that_were_read_together_are_decided_on_together() {
 fn a_decision_names_the_latest_round_and_a_trigger_the_round_that_spoke_of_it() {
     let mut world = World::new(spec(|s| s.triggers = vec![trigger(0), trigger(1)]), 0);
     assert_eq!(world.decision().round, None);
-    let value = || Ok(Observation { backlog: 1.0 });
+    let value = || Ok(Observation::of_backlog(1.0));
     world.tell(Event::Sample { trigger: 0, round: Round(41), taken: world.now, value: value() });
     let failed = Err(ReadFailure::new(FailureKind::Timeout, "no answer"));
     world.tell(Event::Sample { trigger: 1, round: Round(42), taken: world.now, value: failed });

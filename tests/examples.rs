@@ -131,7 +131,7 @@ impl World {
         self.rounds += 1;
         for (trigger, backlog) in backlogs.iter().enumerate() {
             let value = backlog
-                .map(|backlog| Observation { backlog: f64::from(backlog) })
+                .map(|backlog| Observation::of_backlog(f64::from(backlog)))
                 .map_err(|()| ReadFailure::new(FailureKind::Timeout, "scripted"));
             let trigger = u16::try_from(trigger).unwrap();
             self.tell(Event::Sample { trigger, round: Round(self.rounds), taken: self.now, value });

@@ -35,6 +35,7 @@ fn spec(name: &str) -> Arc<AutoscalerSpec> {
             metric_name: "jobs".into(),
             connection: Arc::new(ConnectionSpec { name: "embedded".into(), server: Server::Memory }),
             source: Source::Memory { queue: "jobs".into() },
+            in_flight: None,
             policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
             activation_threshold: 0.0,
         }],
@@ -82,7 +83,7 @@ async fn a_scale_request_that_finds_no_room_is_sent_later_and_not_lost() {
         asked: clock.now(),
         round: Round(1),
         taken: clock.now(),
-        value: Ok(Observation { backlog: 5.0 }),
+        value: Ok(Observation::of_backlog(5.0)),
     };
     samples.send(keys.into_iter().map(sample).collect()).await.expect("it runs");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -120,7 +121,8 @@ async fn an_answer_to_an_earlier_question_is_not_taken_for_one_to_the_new() {
     // Asked for since then, and read now.
     let sampled = async |key, asked, backlog| {
         let taken = clock.now();
-        let sample = Sample { key, trigger: 0, asked, round: Round(1), taken, value: Ok(Observation { backlog }) };
+        let sample =
+            Sample { key, trigger: 0, asked, round: Round(1), taken, value: Ok(Observation::of_backlog(backlog)) };
         samples.send(vec![sample]).await.expect("it runs");
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
@@ -228,7 +230,7 @@ impl Cluster {
 
     async fn read(&self, keys: &[Key], backlog: f64) {
         let (asked, taken) = (self.clock.now(), self.clock.now());
-        let value = || Ok(Observation { backlog });
+        let value = || Ok(Observation::of_backlog(backlog));
         let sample = |&key| Sample { key, trigger: 0, asked, round: Round(1), taken, value: value() };
         self.samples.send(keys.iter().map(sample).collect()).await.expect("it runs");
         self.settle().await;

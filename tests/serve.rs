@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use tidegate::board::{Board, Cell, Intake};
 use tidegate::clock::Clock;
 use tidegate::model::{
-    AutoscalerId, Decision, FailureKind, Health, ReadFailure, Reason, Round, Stage, Steps, Tick, TriggerReport,
+    AutoscalerId, Decision, FailureKind, Health, Observation, ReadFailure, Reason, Round, Stage, Steps, Tick,
+    TriggerReport,
 };
 use tidegate::proto::externalscaler::external_scaler_client::ExternalScalerClient;
 use tidegate::proto::externalscaler::{GetMetricsRequest, MetricValue, ScaledObjectRef};
@@ -132,6 +133,7 @@ fn trigger(name: &str, policy: Policy) -> TriggerSpec {
         metric_name: format!("{name}-backlog").into(),
         connection: Arc::new(ConnectionSpec { name: "embedded".into(), server: Server::Memory }),
         source: Source::Memory { queue: name.into() },
+        in_flight: None,
         policy,
         activation_threshold: 0.0,
     }
@@ -171,6 +173,7 @@ fn read(value: f64, taken: Tick) -> TriggerReport {
     TriggerReport {
         health: Health::Fresh,
         value: Some(value),
+        facts: Observation::default(),
         taken: Some(taken),
         round: Some(Round(7)),
         active: value > 0.0,

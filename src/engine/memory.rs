@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use super::behavior::GovernorMemory;
 use super::ratelimit::RememberedChange;
-use crate::model::Replicas;
+use crate::model::{Measure, Observation, Replicas};
 
-/// First byte of every memory. Raise it when the layout changes, and keep reading the old one: 2 has `open`.
-const VERSION: u8 = 2;
+/// First byte of every memory. Raise it when the layout changes, and keep reading the old ones: 2 has `open`, 3 has more
+/// of an observation than its backlog.
+const VERSION: u8 = 3;
+const BACKLOG_ONLY: u8 = 2;
 const WITHOUT_OPEN: u8 = 1;
 
 /// Everything that one autoscaler remembers.
@@ -28,8 +30,8 @@ pub struct Memory {
     pub(super) stopped: bool,
     pub(super) blind: bool,
     pub(super) current: Option<Replicas>,
-    /// Each trigger's last good value, with its age.
-    pub(super) values: Vec<Option<(Duration, f64)>>,
+    /// Each trigger's last good value with its age, as far as decisions go by it.
+    pub(super) values: Vec<Option<(Duration, Observation)>>,
 }
 
 /// Bytes that are not a memory.
@@ -69,9 +71,12 @@ impl Memory {
         out.optional(self.current, Writer::signed);
         out.number(self.values.len() as u64);
         for &value in &self.values {
-            out.optional(value, |out, (age, value)| {
+            out.optional(value, |out, (age, seen)| {
                 out.duration(age);
-                out.0.extend_from_slice(&value.to_bits().to_le_bytes());
+                out.float(seen.backlog);
+                out.optional(seen.in_flight.get(), Writer::float);
+                out.optional(seen.limit.get(), Writer::float);
+                out.number(u64::from(seen.paused));
             });
         }
         out.0
@@ -83,7 +88,7 @@ impl Memory {
     /// An unknown version, or bytes that are not a memory.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MemoryError> {
         let (&version, rest) = bytes.split_first().ok_or(MemoryError::Malformed)?;
-        if ![VERSION, WITHOUT_OPEN].contains(&version) {
+        if !(WITHOUT_OPEN..=VERSION).contains(&version) {
             return Err(MemoryError::Version(version));
         }
         let mut input = Reader(rest);
@@ -129,6 +134,10 @@ impl Writer {
         self.number(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    fn float(&mut self, value: f64) {
+        self.0.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+
     fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.number(u64::from(value.is_some()));
         if let Some(value) = value {
@@ -156,10 +165,24 @@ impl Reader<'_> {
         let hold_for = self.duration()?;
         let flags = self.number().filter(|flags| *flags < 1 << 4)?;
         let current = self.optional(Self::signed)?;
-        let value = |input: &mut Self| Some((input.duration()?, input.float()?));
+        let value = |input: &mut Self| Some((input.duration()?, input.observation(version)?));
         let values = self.many(|input| input.optional(value))?;
         let [zero_is_ours, stopped, blind, active] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
         Some(Memory { governor, active, last_active, hold_for, zero_is_ours, stopped, blind, current, values })
+    }
+
+    fn observation(&mut self, version: u8) -> Option<Observation> {
+        let seen = Observation::of_backlog(self.float()?);
+        if version <= BACKLOG_ONLY {
+            return Some(seen);
+        }
+        let measure = |input: &mut Self| Some(input.optional(Self::float)?.map(Measure::new).unwrap_or_default());
+        Some(Observation {
+            in_flight: measure(self)?,
+            limit: measure(self)?,
+            paused: self.number().filter(|flag| *flag <= 1)? == 1,
+            ..seen
+        })
     }
 
     fn number(&mut self) -> Option<u64> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::policy::{self, Tolerance};
-use crate::model::{Health, Reason, Replicas, Tick, TriggerReport};
+use crate::model::{Health, Observation, Reason, Replicas, Tick, TriggerReport};
 use crate::spec::{Fallback, FallbackBehavior, Policy};
 
 /// The part of a trigger's spec that every evaluation needs, next to each other in memory.
@@ -100,25 +100,41 @@ fn judge(rule: &Rule, report: &mut TriggerReport, at: Circumstances, chorus: &mu
         }
         chorus.blocked = true;
     }
-    match report.value.filter(|_| young) {
-        Some(backlog) => {
-            report.active = backlog > rule.activation_threshold;
-            let (wants, reason) = match rule.policy {
-                // A fixed size is for when there is work.
-                Policy::Fixed { .. } if !report.active => (0, Reason::Idle),
-                policy => policy::want(&policy, backlog, at.current, at.tolerance),
-            };
+    let seen = report.value.filter(|_| young).map(|_| report.facts);
+    let wish = seen.and_then(|seen| Some((seen, wish(rule, &seen, at)?)));
+    match wish {
+        Some((seen, (wants, reason))) => {
+            report.active = is_active(rule, &seen);
             report.wants = Some(wants);
             report.reason = reason;
         }
         None => {
             chorus.blind = true;
+            chorus.blocked = true;
             chorus.pending |= report.health == Health::Pending;
             report.wants = None;
             report.active = false;
             report.reason = if report.health == Health::Pending { Reason::NoSampleYet } else { Reason::SourceFailing };
         }
     }
+}
+
+/// Whether there is something to do. What is in flight must not be left alone; what waits in a paused queue will not be
+/// taken.
+fn is_active(rule: &Rule, seen: &Observation) -> bool {
+    let waits = !seen.paused && seen.backlog > rule.activation_threshold;
+    waits || seen.in_flight.get().is_some_and(|jobs| jobs > 0.0)
+}
+
+/// `None`: the policy goes by what was not seen.
+fn wish(rule: &Rule, seen: &Observation, at: Circumstances) -> Option<(Replicas, Reason)> {
+    let (wants, reason) = match rule.policy {
+        // A fixed size is for when there is work.
+        Policy::Fixed { .. } if !is_active(rule, seen) => (0, Reason::Idle),
+        policy => policy::want(&policy, seen, at.current, at.tolerance)?,
+    };
+    // More replicas would find nothing to take.
+    Some(if seen.paused && wants > at.current { (at.current, Reason::QueuePaused) } else { (wants, reason) })
 }
 
 /// What the fallback asks for; `None` where it only holds.

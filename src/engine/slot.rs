@@ -136,7 +136,10 @@ impl Slot {
         let mut reports = Vec::with_capacity(spec.triggers.len());
         for trigger in &spec.triggers {
             let known = self.spec.triggers.iter().position(|t| {
-                t.name == trigger.name && t.source == trigger.source && t.connection == trigger.connection
+                t.name == trigger.name
+                    && t.source == trigger.source
+                    && t.in_flight == trigger.in_flight
+                    && t.connection == trigger.connection
             });
             let before = known.and_then(|i| self.rules.get(i));
             rules.push(Rule {
@@ -175,6 +178,7 @@ impl Slot {
         match value {
             Ok(observation) => {
                 report.value = Some(observation.backlog);
+                report.facts = observation;
                 report.taken = Some(taken);
                 report.failure = None;
                 rule.failing_since = None;

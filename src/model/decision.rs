@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ReadFailure, Replicas, Round, Tick};
+use super::{Observation, ReadFailure, Replicas, Round, Tick};
 
 /// The stages of one evaluation, in the order in which they run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,6 +52,12 @@ pub enum Reason {
     WithinTolerance,
     /// A `fixed` policy.
     Fixed,
+    /// What is in flight keeps its slots.
+    WorkInFlight,
+    /// The queue lets no more jobs run at once.
+    ConcurrencyLimit,
+    /// Nobody takes items from the queue until it is resumed: no scale-up.
+    QueuePaused,
     /// Something is above its activation threshold.
     Active,
     /// Nothing is active, but `cooldownPeriod` has not passed.
@@ -83,7 +89,7 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of their declaration; whoever adds one adds it here.
-    pub const ALL: [Reason; 28] = [
+    pub const ALL: [Reason; 31] = [
         Reason::Unchanged,
         Reason::NoSampleYet,
         Reason::Fresh,
@@ -93,6 +99,9 @@ impl Reason {
         Reason::BelowTarget,
         Reason::WithinTolerance,
         Reason::Fixed,
+        Reason::WorkInFlight,
+        Reason::ConcurrencyLimit,
+        Reason::QueuePaused,
         Reason::Active,
         Reason::Cooldown,
         Reason::InitialCooldown,
@@ -126,6 +135,9 @@ impl Reason {
             Reason::BelowTarget => "BelowTarget",
             Reason::WithinTolerance => "WithinTolerance",
             Reason::Fixed => "Fixed",
+            Reason::WorkInFlight => "WorkInFlight",
+            Reason::ConcurrencyLimit => "ConcurrencyLimit",
+            Reason::QueuePaused => "QueuePaused",
             Reason::Active => "Active",
             Reason::Cooldown => "Cooldown",
             Reason::InitialCooldown => "InitialCooldown",
@@ -232,6 +244,8 @@ pub struct TriggerReport {
     /// Last good value, items, and when it was taken.
     pub value: Option<f64>,
     pub taken: Option<Tick>,
+    /// What else was found with that value.
+    pub facts: Observation,
     /// The round that last said anything of it, value or failure.
     pub round: Option<Round>,
     /// Above its activation threshold.
@@ -251,6 +265,7 @@ impl TriggerReport {
             health: Health::Pending,
             value: None,
             taken: None,
+            facts: Observation::default(),
             round: None,
             active: false,
             wants: None,

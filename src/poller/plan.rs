@@ -1,12 +1,14 @@
 //! One kind of round, worked out once: which reads to send (each once), and which trigger's sample is made of which
 //! answers. While nobody comes or goes, a round costs no hashing and no lookup by name.
+//!
+//! A trigger whose source is one plain count is the common case and the cheapest; all others are parts that are added
+//! up ([`Observation::add`]).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use crate::model::{FailureKind, Key, Observation, ReadFailure, Round, Sample, Tick};
-use crate::source::{Answers, Backend, Read, ReadId};
-use crate::spec::Source;
+use crate::source::{self, Answer, Answers, Backend, ReadId, Role, Wanted};
+use crate::spec::TriggerSpec;
 
 /// Samples in one batch, unless one autoscaler alone has more. What takes a batch does so in one go, on a thread that
 /// it shares with everybody's rounds: these cost it about half a millisecond.
@@ -16,8 +18,16 @@ pub(super) const PORTION: usize = 1_000;
 pub(super) struct Plan<B: Backend> {
     pub(super) batch: B::Batch,
     outputs: Vec<Output>,
-    /// Positions of answers, for outputs that add several up.
-    sums: Vec<u32>,
+    /// For outputs that are made of several answers.
+    parts: Vec<Part>,
+}
+
+/// One answer of several, and what it counts as.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    position: u32,
+    role: Role,
+    optional: bool,
 }
 
 /// One sample to be made.
@@ -31,10 +41,10 @@ struct Output {
 
 #[derive(Clone, Copy, Debug)]
 enum Terms {
-    /// The answer at this position.
-    One(u32),
-    /// The answers at the positions in this part of [`Plan::sums`].
-    Sum { from: u32, to: u32 },
+    /// The number at this position is the backlog.
+    Backlog(u32),
+    /// The answers that this stretch of [`Plan::parts`] names.
+    Parts { from: u32, to: u32 },
 }
 
 impl<B: Backend> Plan<B> {
@@ -47,7 +57,8 @@ impl<B: Backend> Plan<B> {
         self.outputs.iter().map(|output| output.key)
     }
 
-    /// Samples of a round that was answered, in portions. A trigger of several reads is their sum, or its first failure.
+    /// Samples of a round that was answered, in portions. A trigger of several reads is what they add up to, or
+    /// its first failure.
     pub(super) fn samples(&self, round: Round, taken: Tick, answers: &Answers) -> impl Iterator<Item = Vec<Sample>> {
         let sample = move |output: &Output| {
             let value = self.outcome(output, answers);
@@ -89,14 +100,21 @@ impl<B: Backend> Plan<B> {
     #[inline]
     fn outcome(&self, output: &Output, answers: &Answers) -> Result<Observation, ReadFailure> {
         match output.terms {
-            Terms::One(position) => answer(answers, position),
-            Terms::Sum { from, to } => {
-                let positions = self.sums.get(from as usize..to as usize).unwrap_or(&[]);
-                let mut backlog = 0.0;
-                for position in positions {
-                    backlog += answer(answers, *position)?.backlog;
+            Terms::Backlog(position) => match answers.get(position as usize) {
+                Some(Answer::Items(items)) => Ok(Observation::of_backlog(items)),
+                other => part(other, Role::Ready),
+            },
+            Terms::Parts { from, to } => {
+                let parts = self.parts.get(from as usize..to as usize).unwrap_or(&[]);
+                let mut whole = Observation::default();
+                for Part { position, role, optional } in parts {
+                    match part(answers.get(*position as usize), *role) {
+                        Ok(observation) => whole.add(&observation),
+                        Err(_) if *optional => {}
+                        Err(failure) => return Err(failure),
+                    }
                 }
-                Ok(Observation { backlog })
+                Ok(whole)
             }
         }
     }
@@ -116,12 +134,22 @@ impl<B: Backend> Plan<B> {
     }
 }
 
-fn answer(answers: &Answers, position: u32) -> Result<Observation, ReadFailure> {
-    match answers.get(position as usize) {
-        Some(Ok(observation)) => Ok(observation),
-        Some(Err(failure)) => Err(failure.clone()),
-        None => Err(unanswered()),
-    }
+/// What one answer contributes.
+fn part(answer: Option<Answer<'_>>, role: Role) -> Result<Observation, ReadFailure> {
+    let items = match answer {
+        Some(Answer::Items(items)) => items,
+        // What another source finds waiting where work in flight shows.
+        Some(Answer::Facts(facts)) if role == Role::InFlight => facts.backlog,
+        Some(Answer::Facts(facts)) => return Ok(*facts),
+        Some(Answer::Failed(failure)) => return Err(failure.clone()),
+        None => return Err(unanswered()),
+    };
+    let nothing = Observation::default();
+    Ok(match role {
+        Role::Ready | Role::Facts => Observation::of_backlog(items),
+        Role::Due => Observation { backlog: items, due: items.into(), ..nothing },
+        Role::InFlight => Observation { in_flight: items.into(), ..nothing },
+    })
 }
 
 /// A server that sends fewer replies than it was asked for has lost count; the library has not let that pass so far.
@@ -137,26 +165,34 @@ pub(super) struct Building {
     /// Where a read's answer will be.
     positions: HashMap<ReadId, u32>,
     outputs: Vec<Output>,
-    sums: Vec<u32>,
+    parts: Vec<Part>,
+}
+
+/// What a trigger is made of, with its reads tracked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term {
+    pub(super) read: ReadId,
+    pub(super) role: Role,
+    pub(super) optional: bool,
 }
 
 impl Building {
     pub(super) fn finish<B: Backend>(self, backend: &mut B) -> Plan<B> {
-        Plan { batch: backend.prepare(&self.reads), outputs: self.outputs, sums: self.sums }
+        Plan { batch: backend.prepare(&self.reads), outputs: self.outputs, parts: self.parts }
     }
 
-    /// One more autoscaler, with its triggers' reads, asked for since then.
-    pub(super) fn add(&mut self, key: Key, asked: Tick, triggers: &[(u16, Vec<ReadId>)]) {
-        for (trigger, reads) in triggers {
-            let terms = match reads.as_slice() {
-                [only] => Terms::One(self.position(*only)),
+    /// One more autoscaler, with its triggers' terms, asked for since then.
+    pub(super) fn add(&mut self, key: Key, asked: Tick, triggers: &[(u16, Vec<Term>)]) {
+        for (trigger, terms) in triggers {
+            let terms = match terms.as_slice() {
+                [Term { read, role: Role::Ready, optional: false }] => Terms::Backlog(self.position(*read)),
                 several => {
-                    let from = count(&self.sums);
-                    for read in several {
-                        let position = self.position(*read);
-                        self.sums.push(position);
+                    let from = count(&self.parts);
+                    for term in several {
+                        let position = self.position(term.read);
+                        self.parts.push(Part { position, role: term.role, optional: term.optional });
                     }
-                    Terms::Sum { from, to: count(&self.sums) }
+                    Terms::Parts { from, to: count(&self.parts) }
                 }
             };
             self.outputs.push(Output { key, trigger: *trigger, asked, terms });
@@ -177,10 +213,11 @@ fn count<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).unwrap_or(u32::MAX)
 }
 
-/// The reads of a trigger.
-pub(super) fn reads_of(source: &Source) -> Vec<Read> {
-    match source {
-        Source::RedisList { keys } => keys.iter().map(|key| Read::Length(Arc::clone(key))).collect(),
-        Source::Memory { queue } => vec![Read::Queue(Arc::clone(queue))],
+/// What a trigger wants read: its source, and what shows work in flight where that is another.
+pub(super) fn wanted_by(trigger: &TriggerSpec) -> Vec<Wanted> {
+    let mut wanted = source::wanted_by(&trigger.source);
+    if let Some(in_flight) = &trigger.in_flight {
+        wanted.extend(source::wanted_by(in_flight).into_iter().map(|wanted| Wanted { role: Role::InFlight, ..wanted }));
     }
+    wanted
 }

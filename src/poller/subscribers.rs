@@ -5,25 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::groups::Groups;
-use super::plan::{Building, Plan};
+use super::plan::{Building, Plan, Term};
 use super::schedule::Schedule;
 use crate::model::{Key, Tick, stretched};
-use crate::source::{Backend, Read, ReadId};
+use crate::source::{Backend, Read, ReadId, Wanted};
 use crate::spec::AutoscalerSpec;
 
 /// What one autoscaler wants from one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Subscription {
     pub(super) spec: Arc<AutoscalerSpec>,
-    /// The triggers of the spec that use this connection, and what each adds up.
-    pub(super) triggers: Vec<(u16, Vec<Read>)>,
+    /// The triggers of the spec that use this connection, and what each is made of.
+    pub(super) triggers: Vec<(u16, Vec<Wanted>)>,
     /// By how much the polling interval is stretched; 1 where nobody is held back.
     pub(super) stretch: f64,
 }
 
 impl Subscription {
     fn reads(&self) -> usize {
-        self.triggers.iter().map(|(_, reads)| reads.len()).sum()
+        self.triggers.iter().map(|(_, wanted)| wanted.len()).sum()
     }
 }
 
@@ -44,7 +44,7 @@ struct Entry {
     spec: Arc<AutoscalerSpec>,
     /// Since when.
     asked: Tick,
-    triggers: Vec<(u16, Vec<ReadId>)>,
+    triggers: Vec<(u16, Vec<Term>)>,
     /// The same triggers' reads, to find them again when they are dropped.
     reads: Vec<Read>,
     stretch: f64,
@@ -81,11 +81,16 @@ impl Subscribers {
         // The new reads are tracked before the old ones are dropped: what is known about a shared key survives.
         let mut reads = Vec::with_capacity(count);
         let triggers = wanted.triggers.into_iter().map(|(trigger, wants)| {
-            let ids = wants.iter().map(|read| self.track(read, backend)).collect();
-            reads.extend(wants);
-            (trigger, ids)
+            let term = |wanted: &Wanted| Term {
+                read: self.track(&wanted.read, backend),
+                role: wanted.role,
+                optional: wanted.optional,
+            };
+            let terms = wants.iter().map(term).collect();
+            reads.extend(wants.into_iter().map(|wanted| wanted.read));
+            (trigger, terms)
         });
-        let triggers: Vec<(u16, Vec<ReadId>)> = triggers.collect();
+        let triggers: Vec<(u16, Vec<Term>)> = triggers.collect();
         self.remove(key, backend);
 
         self.entries.insert(
@@ -215,12 +220,14 @@ mod tests {
     use super::*;
     use crate::model::{FailureKind, ReadFailure, Round, Sample};
     use crate::poller::plan::PORTION;
-    use crate::source::Answers;
     use crate::source::memory::{MemoryBackend, MemoryQueues};
+    use crate::source::{Answers, Moment};
+
+    const NOW: Moment = Moment { tick: Tick::ZERO, unix_millis: 0 };
 
     fn wants(triggers: &[&[&str]]) -> Subscription {
         let spec = AutoscalerSpec { polling_interval: Duration::from_millis(100), ..crate::poller::tests::spec() };
-        let reads = |names: &[&str]| names.iter().map(|name| Read::Queue((*name).into())).collect();
+        let reads = |names: &[&str]| names.iter().map(|name| Wanted::ready(Read::Queue((*name).into()))).collect();
         let triggers = (0..).zip(triggers).map(|(position, names)| (position, reads(names))).collect();
         Subscription { spec: Arc::new(spec), triggers, stretch: 1.0 }
     }
@@ -247,7 +254,7 @@ mod tests {
             let mut plan = self.subscribers.plan(&[0], &BTreeSet::new(), &mut self.backend);
             let mut answers = Answers::default();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(self.backend.fetch(&mut (), &mut plan.batch, &mut answers)).unwrap();
+            runtime.block_on(self.backend.fetch(&mut (), &mut plan.batch, NOW, &mut answers)).unwrap();
             let samples: Vec<Sample> = plan.samples(Round(1), Tick::ZERO, &answers).flatten().collect();
             (answers.len(), samples.into_iter().map(|sample| sample.value.unwrap().backlog).collect())
         }

@@ -28,7 +28,7 @@ use super::schedule::Due;
 use super::subscribers::{Subscribers, Subscription};
 use crate::clock::Clock;
 use crate::model::{FailureKind, Key, ReadFailure, Round, Sample, Tick};
-use crate::source::{Answers, Backend};
+use crate::source::{Answers, Backend, Moment};
 
 /// Kinds of round that are kept. There is one for each set of intervals that fall due together: a handful for
 /// sensible intervals. Beyond this many the oldest guess is no better than a new one, and all are dropped.
@@ -373,10 +373,10 @@ impl<B: Backend> Task<B> {
             let failure = self.failure.clone().unwrap_or_else(never_connected);
             return Err((taken, failure));
         };
-        self.answers.clear();
+        let at = Moment { tick: taken, unix_millis: self.clock.unix_millis() };
         let fetched = match self.renewal.take_previous() {
-            None => self.backend.fetch(link, &mut plan.batch, &mut self.answers).await,
-            Some(previous) => self.fetch_on_trial(previous, plan).await,
+            None => self.backend.fetch(link, &mut plan.batch, at, &mut self.answers).await,
+            Some(previous) => self.fetch_on_trial(previous, plan, at).await,
         };
         match fetched {
             Ok(()) => {

@@ -136,6 +136,7 @@ mod tests {
                 metric_name: "jobs".into(),
                 connection: Arc::new(ConnectionSpec { name: connection.into(), server: Server::Memory }),
                 source: Source::Memory { queue: "jobs".into() },
+                in_flight: None,
                 policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
                 activation_threshold: 0.0,
             }],

@@ -13,7 +13,7 @@ use super::words;
 use crate::board::{Cell, Published};
 use crate::clock::Clock;
 use crate::model::{Decision, Health, Replicas, Share, Shares, Step, Tick, TriggerReport, stretched};
-use crate::spec::{Origin, Policy, Source, TriggerSpec};
+use crate::spec::{Origin, Policy, TriggerSpec, manifest, render};
 
 /// `GET /api/v1/autoscalers`, but for its `items`: one [`Summary`] each.
 #[derive(Serialize)]
@@ -127,7 +127,11 @@ struct TriggerView {
     name: String,
     metric_name: String,
     connection: String,
-    source: SourceView,
+    /// The source's block, as in a manifest.
+    source: manifest::Trigger,
+    /// Where in-flight work shows, as in a manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight_source: Option<manifest::Trigger>,
     policy: PolicyView,
     activation_threshold: f64,
     #[serde(flatten)]
@@ -135,17 +139,11 @@ struct TriggerView {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-enum SourceView {
-    RedisList { keys: Vec<String> },
-    Memory { queue: String },
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum PolicyView {
     BacklogPerReplica { target: f64 },
     Fixed { replicas: Replicas },
+    Load { slots_per_replica: f64, job_duration_seconds: f64, drain_within_seconds: f64, utilization: f64 },
 }
 
 #[derive(Serialize)]
@@ -153,6 +151,23 @@ enum PolicyView {
 struct ReportView {
     health: &'static str,
     value: Option<f64>,
+    /// Of the value, delayed items that are due; this and what follows where the source shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_age_seconds: Option<f64>,
+    /// The most jobs that the queue lets run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<f64>,
+    /// Ever added to the queue and ever taken from it, by its own counters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    paused: bool,
     /// The polling round that last spoke of it.
     round: Option<u64>,
     taken_at: Option<String>,
@@ -309,20 +324,29 @@ impl Moment {
             name: trigger.name.to_string(),
             metric_name: trigger.metric_name.to_string(),
             connection: trigger.connection.name.to_string(),
-            source: match &trigger.source {
-                Source::RedisList { keys } => {
-                    SourceView::RedisList { keys: keys.iter().map(ToString::to_string).collect() }
-                }
-                Source::Memory { queue } => SourceView::Memory { queue: queue.to_string() },
-            },
+            source: render::source(&trigger.source),
+            in_flight_source: trigger.in_flight.as_ref().map(render::source),
             policy: match trigger.policy {
                 Policy::BacklogPerReplica { target } => PolicyView::BacklogPerReplica { target: target.as_f64() },
                 Policy::Fixed { replicas } => PolicyView::Fixed { replicas },
+                Policy::Load(load) => PolicyView::Load {
+                    slots_per_replica: load.slots_per_replica.as_f64(),
+                    job_duration_seconds: load.job_duration.as_secs_f64(),
+                    drain_within_seconds: load.drain_within.as_secs_f64(),
+                    utilization: load.utilization.as_f64(),
+                },
             },
             activation_threshold: trigger.activation_threshold,
             report: report.map(|report| ReportView {
                 health: self.health(published, report).as_str(),
                 value: report.value,
+                due: report.facts.due.get(),
+                in_flight: report.facts.in_flight.get(),
+                oldest_age_seconds: report.facts.oldest_age.get(),
+                limit: report.facts.limit.get(),
+                added: report.facts.added.get(),
+                taken: report.facts.taken.get(),
+                paused: report.facts.paused,
                 round: report.round.map(|round| round.0),
                 taken_at: report.taken.map(|taken| self.written(taken)),
                 age_seconds: report.taken.map(|taken| self.age(taken)),

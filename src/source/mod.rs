@@ -9,21 +9,114 @@ pub mod memory;
 pub mod redis;
 pub mod secrets;
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::model::{Observation, ReadFailure};
+use self::redis::Survey;
+use crate::model::{Observation, ReadFailure, Tick};
+use crate::spec::Source;
 
 /// One thing to ask a server, the unit that autoscalers share: two triggers that name one key are one read.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Read {
-    /// Number of items under a Redis key.
+    /// Number of items under a Redis key, whatever countable type it is of.
     Length(Arc<str>),
+    /// Number of items under a Redis key of a known type: one command, one number.
+    Count { command: Count, key: Arc<str> },
+    /// Number of members of a sorted set of times on one side of now: one command, one number.
+    Scored { key: Arc<str>, side: Side, unit: TimeUnit },
+    /// A question of several steps, or whose answer is more than a number.
+    Survey(Arc<Survey>),
     /// Number of items in an embedded queue.
     Queue(Arc<str>),
+}
+
+/// The command that counts a key of a known type. Each is O(1) on the server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Count {
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Stream,
+}
+
+/// Which members of a sorted set of times count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Side {
+    /// Up to now: what is due.
+    Due,
+    /// From now on: what has not run out yet.
+    Ahead,
+}
+
+/// What a framework counts time in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TimeUnit {
+    /// Seconds since the epoch, with a fraction.
+    Seconds,
+    Millis,
+    /// BullMQ's: milliseconds times 4096, and a sequence number in what that leaves free.
+    BullMillis,
+}
+
+/// One read of a trigger, and what its answer counts as.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    pub read: Read,
+    pub role: Role,
+    /// Without it the observation is poorer, but right: should it fail alone, its fact is not known, and the others stand.
+    pub optional: bool,
+}
+
+impl Wanted {
+    pub(crate) fn ready(read: Read) -> Self {
+        Wanted { read, role: Role::Ready, optional: false }
+    }
+
+    pub(crate) fn due(read: Read) -> Self {
+        Wanted { read, role: Role::Due, optional: false }
+    }
+
+    pub(crate) fn in_flight(read: Read) -> Self {
+        Wanted { read, role: Role::InFlight, optional: false }
+    }
+
+    pub(crate) fn facts(survey: Survey, optional: bool) -> Self {
+        Wanted { read: Read::Survey(Arc::new(survey)), role: Role::Facts, optional }
+    }
+}
+
+/// What an answer counts as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    Ready,
+    /// Delayed work that is due.
+    Due,
+    InFlight,
+    /// What it is for itself: a survey's partial observation.
+    Facts,
+}
+
+/// When something is asked: both clocks, because queues know only one of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    pub tick: Tick,
+    /// Milliseconds since the epoch, as the machine's clock has it.
+    pub unix_millis: u64,
+}
+
+/// The reads of a source.
+#[must_use]
+pub fn wanted_by(source: &Source) -> Vec<Wanted> {
+    match source {
+        Source::Memory { queue } => vec![Wanted::ready(Read::Queue(Arc::clone(queue)))],
+        on_redis => redis::wanted_by(on_redis),
+    }
 }
 
 /// Handle of a read inside one backend: dense, given out by [`Backend::track`], reused after [`Backend::untrack`].
@@ -75,8 +168,8 @@ pub trait Backend: Send + 'static {
         None
     }
 
-    /// Answers the reads of `batch`, one answer each in the order of [`Backend::prepare`], pushed to `answers` (which
-    /// arrives empty); bounded by the connection's own timeout.
+    /// Answers the reads of `batch` as of `at`, each at its position in what was given to [`Backend::prepare`]; bounded
+    /// by the connection's own timeout.
     ///
     /// # Errors
     /// The server as a whole could not be asked; `answers` means nothing then, and `link` must not be used again.
@@ -84,8 +177,22 @@ pub trait Backend: Send + 'static {
         &mut self,
         link: &mut Self::Link,
         batch: &mut Self::Batch,
+        at: Moment,
         answers: &mut Answers,
     ) -> impl Future<Output = Result<(), ReadFailure>> + Send;
+
+    /// Waits until the server says that something changed under reads that were empty, and appends those. May be
+    /// dropped at any time and called again; a backend whose server says no such thing waits for ever.
+    ///
+    /// # Errors
+    /// As for [`Backend::fetch`].
+    fn woken(
+        &mut self,
+        _link: &mut Self::Link,
+        _reads: &mut Vec<ReadId>,
+    ) -> impl Future<Output = Result<(), ReadFailure>> + Send {
+        std::future::pending()
+    }
 }
 
 /// What the secrets and certificates of a link were when it was opened, as far as files and the cluster's Secrets hold them: enough to tell
@@ -106,51 +213,52 @@ impl fmt::Debug for Material {
     }
 }
 
-/// The answers to one batch, in its order.
+/// The answers to one batch, by position in it.
 ///
-/// Numbers and failures lie apart: a round of ten thousand answers is then eight bytes each in one block that is
-/// reused for ever, and failures, the rare case, cost only themselves.
+/// Numbers, facts and failures lie apart: a round of ten thousand numbers is then eight bytes each in one block that is
+/// reused for ever, and the rarer cases cost only themselves. Positions may be answered in any order.
 #[derive(Default, Debug)]
 pub struct Answers {
-    /// Items; NaN where the read failed.
+    /// Items; NaN where the answer is elsewhere, or there is none.
     values: Vec<f64>,
-    /// Positions that failed, with the reason; ascending. One that was replaced by a number since stays, unseen.
-    failures: Vec<(u32, ReadFailure)>,
+    facts: HashMap<u32, Observation>,
+    failures: BTreeMap<u32, ReadFailure>,
 }
 
 impl Answers {
-    /// Forgets everything, keeps the memory.
-    pub fn clear(&mut self) {
+    /// Forgets everything, keeps the memory, and makes room for the answers to `reads` reads.
+    pub fn begin(&mut self, reads: usize) {
         self.values.clear();
+        self.values.resize(reads, f64::NAN);
+        self.facts.clear();
         self.failures.clear();
     }
 
-    /// The next read found `items`. Negative or unordered numbers, which no server should send, count as none.
-    pub fn push(&mut self, items: f64) {
-        // `max` of NaN and 0.0 is 0.0: NaN stays ours as the mark of a failure.
-        self.values.push(items.max(0.0));
+    /// Where numbers may be written in place: NaN means no number.
+    pub fn values_mut(&mut self) -> &mut [f64] {
+        &mut self.values
     }
 
-    /// The next read failed.
-    pub fn push_failure(&mut self, failure: ReadFailure) {
-        // A batch holds at most `u32::MAX` reads because their handles are `u32`.
-        self.failures.push((u32::try_from(self.values.len()).unwrap_or(u32::MAX), failure));
-        self.values.push(f64::NAN);
-    }
-
-    /// Replaces the answer at `position` by a number.
-    pub fn replace(&mut self, position: usize, items: f64) {
+    /// The read at `position` found `items`, which also replaces a failure there. Negative numbers, which no server
+    /// should send, count as none.
+    #[inline]
+    pub fn set(&mut self, position: usize, items: f64) {
         if let Some(value) = self.values.get_mut(position) {
+            // `max` of NaN and 0.0 is 0.0: NaN stays ours as the mark of no number.
             *value = items.max(0.0);
         }
     }
 
-    /// Replaces the failure at `position` by a better one.
-    pub fn replace_failure(&mut self, position: usize, failure: ReadFailure) {
-        if let Ok(found) = self.failures.binary_search_by_key(&position, |(failed, _)| *failed as usize)
-            && let Some((_, old)) = self.failures.get_mut(found)
-        {
-            *old = failure;
+    /// The survey at `position` found this.
+    pub fn set_facts(&mut self, position: usize, facts: Observation) {
+        self.facts.insert(narrow(position), facts);
+    }
+
+    /// The read at `position` failed.
+    pub fn fail(&mut self, position: usize, failure: ReadFailure) {
+        if let Some(value) = self.values.get_mut(position) {
+            *value = f64::NAN;
+            self.failures.insert(narrow(position), failure);
         }
     }
 
@@ -167,22 +275,36 @@ impl Answers {
     /// Why reads failed, one for each that did.
     pub fn failures(&self) -> impl Iterator<Item = &ReadFailure> {
         let failed = |position: usize| self.values.get(position).is_some_and(|value| value.is_nan());
-        self.failures.iter().filter(move |(position, _)| failed(*position as usize)).map(|(_, failure)| failure)
+        self.failures.iter().filter(move |(position, _)| failed(**position as usize)).map(|(_, failure)| failure)
     }
 
     /// The answer at `position`; `None` if there is none.
     #[inline]
     #[must_use]
-    pub fn get(&self, position: usize) -> Option<Result<Observation, &ReadFailure>> {
-        let backlog = *self.values.get(position)?;
-        if backlog.is_nan() { self.failure(position).map(Err) } else { Some(Ok(Observation { backlog })) }
+    pub fn get(&self, position: usize) -> Option<Answer<'_>> {
+        let items = *self.values.get(position)?;
+        if items.is_nan() { self.elsewhere(position) } else { Some(Answer::Items(items)) }
     }
 
     #[cold]
-    fn failure(&self, position: usize) -> Option<&ReadFailure> {
-        let found = self.failures.binary_search_by_key(&position, |(failed, _)| *failed as usize).ok()?;
-        self.failures.get(found).map(|(_, failure)| failure)
+    fn elsewhere(&self, position: usize) -> Option<Answer<'_>> {
+        let position = narrow(position);
+        let failure = || self.failures.get(&position).map(Answer::Failed);
+        self.facts.get(&position).map(Answer::Facts).or_else(failure)
     }
+}
+
+/// A batch holds at most `u32::MAX` reads because their handles are `u32`.
+fn narrow(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+/// The answer to one read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Answer<'a> {
+    Items(f64),
+    Facts(&'a Observation),
+    Failed(&'a ReadFailure),
 }
 
 #[cfg(test)]
@@ -191,19 +313,27 @@ mod tests {
     use crate::model::FailureKind;
 
     #[test]
-    fn answers_keep_their_order_and_failures_their_place() {
+    fn answers_have_their_place_in_whatever_order_they_come() {
         let mut answers = Answers::default();
-        answers.push(3.0);
-        answers.push_failure(ReadFailure::new(FailureKind::WrongType, "first"));
-        answers.push(-1.0);
-        answers.push(f64::NAN);
-        answers.push_failure(ReadFailure::new(FailureKind::Timeout, "second"));
+        answers.begin(6);
+        answers.fail(4, ReadFailure::new(FailureKind::Timeout, "second"));
+        answers.fail(1, ReadFailure::new(FailureKind::WrongType, "first"));
+        answers.set(0, 3.0);
+        answers.set(2, -1.0);
+        answers.set_facts(3, Observation::of_backlog(7.0));
 
-        assert_eq!(answers.get(0), Some(Ok(Observation { backlog: 3.0 })));
-        assert_eq!(&*answers.get(1).unwrap().unwrap_err().message, "first");
-        assert_eq!(answers.get(2), Some(Ok(Observation { backlog: 0.0 })));
-        assert_eq!(answers.get(3), Some(Ok(Observation { backlog: 0.0 })));
-        assert_eq!(&*answers.get(4).unwrap().unwrap_err().message, "second");
+        assert_eq!(answers.get(0), Some(Answer::Items(3.0)));
+        assert!(matches!(answers.get(1), Some(Answer::Failed(failure)) if &*failure.message == "first"));
+        assert_eq!(answers.get(2), Some(Answer::Items(0.0)));
+        assert_eq!(answers.get(3), Some(Answer::Facts(&Observation::of_backlog(7.0))));
+        assert!(matches!(answers.get(4), Some(Answer::Failed(failure)) if &*failure.message == "second"));
         assert_eq!(answers.get(5), None);
+        assert_eq!(answers.get(6), None);
+
+        answers.set(1, 1.0);
+        assert_eq!(answers.get(1), Some(Answer::Items(1.0)));
+        assert_eq!(answers.failures().count(), 1);
+        answers.begin(2);
+        assert_eq!((answers.get(0), answers.get(1)), (None, None));
     }
 }

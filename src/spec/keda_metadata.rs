@@ -213,10 +213,10 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
     let body = QueueAutoscalerBody {
         polling_interval,
         triggers: Some(vec![Trigger {
-            redis_list: Some(RedisList { keys: Some(vec![list.to_owned()]) }),
+            redis_list: Some(RedisList { keys: Some(vec![list.to_owned()]), ..RedisList::default() }),
             policy: Some(Policy {
                 backlog_per_replica: Some(BacklogPerReplica { target: Some(QuantityText(target.to_string())) }),
-                fixed: None,
+                ..Policy::default()
             }),
             activation_threshold: Some(QuantityText(activation.unwrap_or(0).to_string())),
             ..Trigger::default()
@@ -236,7 +236,7 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
     warnings.append(&mut report.warnings);
     let mut problems = std::mem::take(&mut keys.problems);
     problems.append(&mut report.problems);
-    let source = Source::RedisList { keys: vec![Arc::from(list)] };
+    let source = Source::lists(vec![Arc::from(list)]);
     Ok(TriggerAsk {
         metric_name: validate::metric_name(&source).into(),
         target: target as f64,

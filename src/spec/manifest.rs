@@ -6,6 +6,7 @@
 //! `kubectl explain` prints; ranges and enumerations in the attributes are enforced by [`super::schema`] in files and
 //! by the API server in a cluster.
 
+mod sources;
 pub mod status;
 mod text;
 
@@ -13,6 +14,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use sources::{
+    Arq, BullMq, Celery, CeleryInFlight, Dramatiq, InFlight, MemoryQueue, RedisKeys, RedisList, RedisSortedSet,
+    RedisStream, Resque, Rq, ScoreUnit, Sidekiq, StreamBacklog,
+};
 pub use text::{DurationText, PasswordText, QuantityText};
 
 /// Group and version of all kinds, as written in `apiVersion`.
@@ -97,8 +102,8 @@ pub struct ScaleTargetRef {
     pub name: Option<String>,
 }
 
-/// One queue (or several, added up) and what its backlog means. Exactly one source block (redisList, memory) and
-/// exactly one policy block.
+/// One queue (or several, added up) and what its backlog means. Exactly one source block (redisList, celery, sidekiq
+/// and so on) and exactly one policy block.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Trigger {
@@ -111,34 +116,52 @@ pub struct Trigger {
     /// Source: the length of Redis lists (or sets, sorted sets, hashes).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis_list: Option<RedisList>,
+    /// Source: members of Redis sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_set: Option<RedisKeys>,
+    /// Source: fields of Redis hashes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_hash: Option<RedisKeys>,
+    /// Source: members of Redis sorted sets that are due, their scores being times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_sorted_set: Option<RedisSortedSet>,
+    /// Source: a Redis stream, as its consumer group has read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_stream: Option<RedisStream>,
+    /// Source: queues of Celery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub celery: Option<Celery>,
+    /// Source: queues of Sidekiq.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sidekiq: Option<Sidekiq>,
+    /// Source: queues of BullMQ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bullmq: Option<BullMq>,
+    /// Source: queues of RQ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rq: Option<Rq>,
+    /// Source: queues of Resque.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resque: Option<Resque>,
+    /// Source: queues of Dramatiq.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dramatiq: Option<Dramatiq>,
+    /// Source: queues of arq.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arq: Option<Arq>,
     /// Source: a queue embedded in tidegate itself, for demonstrations and tests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryQueue>,
+    /// Where work that is being done shows, if the source itself does not show it. It keeps the workload from zero, and
+    /// the policy load needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<InFlight>,
     /// From backlog to replicas: exactly one block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
     /// The trigger is active while the backlog is above (not at) this many items. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_threshold: Option<QuantityText>,
-}
-
-/// Lengths of Redis keys.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RedisList {
-    /// One or more keys, at most 1000; their lengths are added up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1000))]
-    pub keys: Option<Vec<String>>,
-}
-
-/// An embedded queue.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MemoryQueue {
-    /// Name of the queue.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<String>,
 }
 
 /// From backlog to replicas. Exactly one block.
@@ -151,6 +174,10 @@ pub struct Policy {
     /// Always the same number while active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<Fixed>,
+    /// Slots for the work in flight, and for the backlog to be worked off in time. Needs a source that shows work in
+    /// flight, or inFlight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
 }
 
 /// The HPA's AverageValue rule.
@@ -170,6 +197,25 @@ pub struct Fixed {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub replicas: Option<i32>,
+}
+
+/// Slots for the work in flight, and for the backlog to be worked off in time: in flight / (slotsPerReplica x
+/// utilization) + backlog x jobDuration / (slotsPerReplica x drainWithin), rounded up.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Jobs that one replica works on at once: the worker's concurrency. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots_per_replica: Option<QuantityText>,
+    /// How long one job takes, about. 1ms to 24h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_duration: Option<DurationText>,
+    /// How soon the backlog is to be worked off. Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_within: Option<DurationText>,
+    /// Which part of the slots is to be busy: above 0, at most 1. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub utilization: Option<QuantityText>,
 }
 
 /// How fast replicas may change.

@@ -16,6 +16,7 @@ pub mod render;
 pub(crate) mod report;
 pub(crate) mod schema;
 mod secret;
+mod source;
 pub(crate) mod tree;
 pub mod units;
 pub(crate) mod validate;
@@ -25,6 +26,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use secret::{Secret, SecretContent, SecretKey};
+pub use source::{
+    Arq, BullMq, Celery, CeleryInFlight, Dramatiq, RedisList, RedisStream, Resque, Rq, ScoreUnit, Sidekiq, Source,
+    StreamBacklog,
+};
 
 use crate::model::{AutoscalerId, Key, Replicas};
 
@@ -108,38 +113,53 @@ pub struct TriggerSpec {
     pub metric_name: Arc<str>,
     pub connection: Arc<ConnectionSpec>,
     pub source: Source,
+    /// Where work that is being done shows, if the source itself does not: its backlog is in-flight work.
+    pub in_flight: Option<Source>,
     pub policy: Policy,
-    /// Active iff the backlog is strictly above this many items.
+    /// Active iff the backlog is strictly above this many items, or something is in flight.
     pub activation_threshold: f64,
-}
-
-/// Where the backlog is. One variant a source block.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Source {
-    /// Length of lists (of sets, sorted sets and hashes too, as KEDA counts them); several keys are added up.
-    RedisList { keys: Vec<Arc<str>> },
-    /// The embedded queue of `demo` and of tests.
-    Memory { queue: Arc<str> },
-}
-
-impl Source {
-    /// How many keys are read for one value.
-    #[must_use]
-    pub fn reads(&self) -> usize {
-        match self {
-            Source::RedisList { keys } => keys.len(),
-            Source::Memory { .. } => 1,
-        }
-    }
 }
 
 /// From backlog to wanted replicas. Closed: an exhaustive `match` keeps every policy in the benchmark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
     /// The HPA's AverageValue rule: `ceil(backlog / target)`.
-    BacklogPerReplica { target: MilliValue },
+    BacklogPerReplica {
+        target: MilliValue,
+    },
     /// This many while the trigger is active, none otherwise.
-    Fixed { replicas: Replicas },
+    Fixed {
+        replicas: Replicas,
+    },
+    Load(Load),
+}
+
+/// Slots for what is in flight, and for what must start soon: `ceil(F / (c u) + Q s / (c T))`, and never fewer than
+/// `ceil(F / c)`, with F in flight and Q waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// c: jobs that one replica works on at once.
+    pub slots_per_replica: MilliValue,
+    /// s: how long one job takes, about.
+    pub job_duration: Duration,
+    /// T: how soon the backlog is to be worked off.
+    pub drain_within: Duration,
+    /// u: which part of the slots is to be busy; above 0, at most 1.
+    pub utilization: MilliValue,
+}
+
+impl TriggerSpec {
+    /// Whether work that is being done can be seen.
+    #[must_use]
+    pub fn shows_in_flight(&self) -> bool {
+        self.in_flight.is_some() || self.source.shows_in_flight()
+    }
+
+    /// As [`Source::reads`], of both sources.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.source.reads() + self.in_flight.as_ref().map_or(0, Source::reads)
+    }
 }
 
 /// Thousandths, as the HPA counts: a quantity rounded up to the next thousandth. At least 1 where it is a target.

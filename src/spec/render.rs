@@ -2,21 +2,25 @@
 //!
 //! Secrets written in a file come out as `[redacted]`; everything else reads back as the same spec.
 
+mod source;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use self::source::source;
+
 use crate::spec::grants::Declared;
 use crate::spec::load::Loaded;
 use crate::spec::manifest::{
-    self, API_VERSION, BacklogPerReplica, ClusterConnectionBody, ConnectionBody, DurationText, Fixed, GROUP,
-    MemoryConnection, MemoryQueue, PasswordFrom, PasswordText, PemFrom, QuantityText, QueueAutoscalerBody,
-    RedisConnection, RedisList, ScaleTargetRef, SecretKeyRef, Tls, Trigger, UsernameFrom,
+    self, API_VERSION, BacklogPerReplica, ClusterConnectionBody, ConnectionBody, DurationText, Fixed, GROUP, Load,
+    MemoryConnection, PasswordFrom, PasswordText, PemFrom, QuantityText, QueueAutoscalerBody, RedisConnection,
+    ScaleTargetRef, SecretKeyRef, Tls, Trigger, UsernameFrom,
 };
 use crate::spec::units::{Quantity, format_duration};
 use crate::spec::{
     AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, PemRef, Policy, RateKind, RedisServer, ScalingRules,
-    SecretKey, SecretRef, SelectPolicy, Server, Source, TriggerSpec, UserRef,
+    SecretKey, SecretRef, SelectPolicy, Server, TriggerSpec, UserRef,
 };
 
 /// One object in manifest form.
@@ -210,32 +214,36 @@ fn annotations(spec: &AutoscalerSpec) -> BTreeMap<String, String> {
 }
 
 fn trigger(trigger: &TriggerSpec) -> Trigger {
-    let (redis_list, memory) = match &trigger.source {
-        Source::RedisList { keys } => {
-            (Some(RedisList { keys: Some(keys.iter().map(ToString::to_string).collect()) }), None)
-        }
-        Source::Memory { queue } => (None, Some(MemoryQueue { queue: Some(queue.to_string()) })),
-    };
-    let policy = match trigger.policy {
-        Policy::BacklogPerReplica { target } => {
-            let rule = BacklogPerReplica { target: Some(quantity(target)) };
-            manifest::Policy { backlog_per_replica: Some(rule), fixed: None }
-        }
-        Policy::Fixed { replicas } => {
-            manifest::Policy { backlog_per_replica: None, fixed: Some(Fixed { replicas: Some(replicas) }) }
-        }
-    };
     // The embedded queues need no declared connection, and have none to name.
     let name = trigger.connection.name.rsplit_once('/').map_or(&*trigger.connection.name, |(_, name)| name);
     let built_in = trigger.connection.server == Server::Memory && &*trigger.connection.name == "memory";
     Trigger {
         name: Some(trigger.name.to_string()),
         connection: (!built_in).then(|| name.to_owned()),
-        redis_list,
-        memory,
-        policy: Some(policy),
+        in_flight: trigger.in_flight.as_ref().and_then(source::in_flight),
+        policy: Some(policy(trigger.policy)),
         activation_threshold: Some(float(trigger.activation_threshold)),
+        ..source(&trigger.source)
     }
+}
+
+fn policy(policy: Policy) -> manifest::Policy {
+    let mut written = manifest::Policy::default();
+    match policy {
+        Policy::BacklogPerReplica { target } => {
+            written.backlog_per_replica = Some(BacklogPerReplica { target: Some(quantity(target)) });
+        }
+        Policy::Fixed { replicas } => written.fixed = Some(Fixed { replicas: Some(replicas) }),
+        Policy::Load(load) => {
+            written.load = Some(Load {
+                slots_per_replica: Some(quantity(load.slots_per_replica)),
+                job_duration: duration(load.job_duration),
+                drain_within: duration(load.drain_within),
+                utilization: Some(quantity(load.utilization)),
+            });
+        }
+    }
+    written
 }
 
 fn rules(rules: &ScalingRules) -> manifest::ScalingRules {

@@ -94,6 +94,7 @@ pub fn autoscaler(shape: Shape) -> impl Strategy<Value = AutoscalerSpec> {
                     metric_name: format!("m{i}").into(),
                     connection: Arc::new(ConnectionSpec { name: "c".into(), server: Server::Memory }),
                     source: Source::Memory { queue: format!("q{i}").into() },
+                    in_flight: None,
                     policy: Policy::BacklogPerReplica { target: MilliValue(target * 1000) },
                     activation_threshold,
                 })
@@ -290,7 +291,7 @@ pub fn all_fresh(spec: &AutoscalerSpec, happening: &Happening) -> bool {
 pub fn samples(spec: &AutoscalerSpec, backlogs: &[Option<u8>], taken: Tick) -> Vec<Event> {
     let read = |(trigger, backlog): (u16, &Option<u8>)| {
         let value = backlog
-            .map(|b| Observation { backlog: f64::from(b) })
+            .map(|b| Observation::of_backlog(f64::from(b)))
             .ok_or_else(|| ReadFailure::new(FailureKind::Timeout, "scripted"));
         Event::Sample { trigger, round: Round(1), taken, value }
     };

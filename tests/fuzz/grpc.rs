@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use http_body_util::BodyExt;
 use tidegate::board::{Board, Cell, Intake};
 use tidegate::clock::Clock;
-use tidegate::model::{Decision, Health, Reason, Steps, TriggerReport};
+use tidegate::model::{Decision, Health, Observation, Reason, Steps, TriggerReport};
 use tidegate::proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use tidegate::serve::keda::{KedaScaler, Parts};
 use tidegate::serve::ready::Readiness;
@@ -124,6 +124,7 @@ fn decided(spec: &Arc<AutoscalerSpec>, clock: Clock) -> Arc<Cell> {
     let read = |_: &_| TriggerReport {
         health: Health::Fresh,
         value: Some(7.0),
+        facts: Observation::default(),
         taken: Some(now),
         round: None,
         active: true,

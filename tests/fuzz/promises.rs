@@ -67,17 +67,28 @@ pub fn spec(spec: &AutoscalerSpec) -> Result<(), String> {
             match trigger.policy {
                 Policy::BacklogPerReplica { target } => target >= MilliValue(1),
                 Policy::Fixed { replicas } => replicas >= 1,
+                Policy::Load(load) => {
+                    load.slots_per_replica >= MilliValue(1)
+                        && (MilliValue(1)..=MilliValue(1000)).contains(&load.utilization)
+                        && !load.job_duration.is_zero()
+                        && !load.drain_within.is_zero()
+                        && trigger.shows_in_flight()
+                }
             },
         )?;
         holds(
             "a source that its connection has",
             match (&trigger.source, &trigger.connection.server) {
-                (Source::RedisList { keys }, Server::Redis(_)) => {
-                    let unique: HashSet<_> = keys.iter().collect();
-                    !keys.is_empty() && unique.len() == keys.len() && keys.iter().all(|key| !key.is_empty())
-                }
                 (Source::Memory { queue }, Server::Memory) => !queue.is_empty(),
-                _ => false,
+                (Source::Memory { .. }, _) | (_, Server::Memory) => false,
+                (source, Server::Redis(_)) => {
+                    let names = source.names();
+                    let unique: HashSet<_> = names.iter().collect();
+                    // A stream and its group may have one name.
+                    let twice = matches!(source, Source::RedisStream(_));
+                    let distinct = unique.len() == names.len() || twice;
+                    !names.is_empty() && distinct && names.iter().all(|name| !name.is_empty())
+                }
             },
         )?;
         connection(&trigger.connection)?;

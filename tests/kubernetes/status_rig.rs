@@ -52,6 +52,7 @@ pub fn spec(name: &str) -> AutoscalerSpec {
             metric_name: "orders".into(),
             connection: Arc::new(ConnectionSpec { name: "shop/redis".into(), server: Server::Memory }),
             source: Source::Memory { queue: "orders".into() },
+            in_flight: None,
             policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
             activation_threshold: 0.0,
         }],
@@ -104,6 +105,7 @@ pub fn decision(now: Tick, replicas: Replicas, backlog: f64) -> Decision {
         triggers: vec![TriggerReport {
             health: Health::Fresh,
             value: Some(backlog),
+            facts: Observation::default(),
             taken: Some(now),
             round: None,
             active: backlog > 0.0,

@@ -217,7 +217,7 @@ pub fn memory() -> Arc<ConnectionSpec> {
 }
 
 pub fn list(keys: &[&str]) -> Source {
-    Source::RedisList { keys: keys.iter().map(|key| Arc::from(*key)).collect() }
+    Source::lists(keys.iter().map(|key| Arc::from(*key)).collect())
 }
 
 /// An autoscaler with these triggers, polled every `interval`.
@@ -233,6 +233,7 @@ pub fn autoscaler(name: &str, interval: Duration, triggers: &[(&Arc<ConnectionSp
         metric_name: format!("trigger-{position}").into(),
         connection: Arc::clone(connection),
         source: source.clone(),
+        in_flight: None,
         policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
         activation_threshold: 0.0,
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegate::board::{Board, Cell};
 use tidegate::clock::Clock;
-use tidegate::model::{Decision, Health, Reason, Steps, TriggerReport};
+use tidegate::model::{Decision, Health, Observation, Reason, Steps, TriggerReport};
 use tidegate::serve::http::{self, HttpState};
 use tidegate::serve::ready::Readiness;
 use tidegate::telemetry::names::Detail;
@@ -131,6 +131,7 @@ fn board(clock: Clock) -> Arc<Board> {
         let report = TriggerReport {
             health: Health::Fresh,
             value: Some(number as f64),
+            facts: Observation::default(),
             taken: Some(now),
             round: None,
             active: true,

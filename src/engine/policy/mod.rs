@@ -1,12 +1,13 @@
-//! From one trigger's backlog to the replicas it asks for: one file a policy.
+//! From what one trigger shows to the replicas it asks for: one file a policy.
 //!
 //! The set is closed on purpose: an exhaustive `match` here keeps every policy in front of the tests, the benchmark
 //! and the simulator.
 
 mod backlog_per_replica;
 mod fixed;
+mod load;
 
-use crate::model::{Reason, Replicas};
+use crate::model::{Observation, Reason, Replicas};
 use crate::spec::Policy;
 
 /// The dead band around the target ratio, one width for each direction; 0.1 = 10 %.
@@ -16,11 +17,30 @@ pub struct Tolerance {
     pub down: f64,
 }
 
-/// What `policy` wants for `backlog` items while `current` replicas work on them.
+/// What `policy` wants for what was seen while `current` replicas work on it. `None`: it goes by something that was not
+/// seen.
 #[must_use]
-pub fn want(policy: &Policy, backlog: f64, current: Replicas, tolerance: Tolerance) -> (Replicas, Reason) {
-    match *policy {
-        Policy::BacklogPerReplica { target } => backlog_per_replica::want(target, backlog, current, tolerance),
-        Policy::Fixed { replicas } => fixed::want(replicas),
-    }
+pub fn want(
+    policy: &Policy,
+    seen: &Observation,
+    current: Replicas,
+    tolerance: Tolerance,
+) -> Option<(Replicas, Reason)> {
+    let (wants, reason) = match policy {
+        Policy::BacklogPerReplica { target } => backlog_per_replica::want(*target, seen.backlog, current, tolerance),
+        Policy::Fixed { replicas } => fixed::want(*replicas),
+        Policy::Load(load) => load::want(load, seen.backlog, seen.in_flight.get()?, current, tolerance),
+    };
+    // Replicas beyond a queue's own limit of jobs at once would idle.
+    let Some(limit) = seen.limit.get() else { return Some((wants, reason)) };
+    let most = match policy {
+        Policy::Load(load) => rounded_up(limit / load.slots_per_replica.as_f64()),
+        Policy::BacklogPerReplica { .. } | Policy::Fixed { .. } => rounded_up(limit),
+    };
+    Some(if wants > most { (most, Reason::ConcurrencyLimit) } else { (wants, reason) })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates at the largest count, as the HPA caps")]
+fn rounded_up(replicas: f64) -> Replicas {
+    replicas.ceil() as Replicas
 }

@@ -21,7 +21,12 @@ impl Slot {
             stopped: self.zero.stopped,
             blind: self.blind,
             current: self.current,
-            values: self.decision.triggers.iter().map(|t| Some((now.since(t.taken?), t.value?))).collect(),
+            values: self
+                .decision
+                .triggers
+                .iter()
+                .map(|t| Some((now.since(t.taken?), t.value.map(|_| t.facts)?)))
+                .collect(),
         }
     }
 
@@ -53,9 +58,10 @@ impl Slot {
         self.wakefulness.hold_until = now.after(then.hold_for);
         self.wakefulness.last_active = then.last_active.map(|age| now.before(age));
         if complete {
-            for (report, value) in self.decision.triggers.iter_mut().zip(&then.values) {
-                if let (None, Some((age, value))) = (report.taken, value) {
-                    report.value = Some(*value);
+            for (report, seen) in self.decision.triggers.iter_mut().zip(&then.values) {
+                if let (None, Some((age, seen))) = (report.taken, seen) {
+                    report.value = Some(seen.backlog);
+                    report.facts = *seen;
                     report.taken = Some(now.before(*age));
                 }
             }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::{Plan, State, Task};
 use crate::model::{FailureKind, ReadFailure};
 use crate::poller::renewal::{Failed, Outcome};
-use crate::source::{Answers, Backend, Material};
+use crate::source::{Answers, Backend, Material, Moment};
 
 impl<B: Backend> Task<B> {
     /// A look at the secrets and certificates of the link in use has ended.
@@ -62,10 +62,11 @@ impl<B: Backend> Task<B> {
         &mut self,
         mut previous: B::Link,
         plan: &mut Plan<B>,
+        at: Moment,
     ) -> Result<(), ReadFailure> {
         // Only called with a link.
         let State::Up(link) = &mut self.state else { return Ok(()) };
-        let fetched = self.backend.fetch(link, &mut plan.batch, &mut self.answers).await;
+        let fetched = self.backend.fetch(link, &mut plan.batch, at, &mut self.answers).await;
         let refusal = match &fetched {
             Ok(()) => first_denied(&self.answers),
             Err(failure) => Some(failure.clone()),
@@ -76,7 +77,7 @@ impl<B: Backend> Task<B> {
         };
 
         let of_new = std::mem::take(&mut self.answers);
-        let by_previous = self.backend.fetch(&mut previous, &mut plan.batch, &mut self.answers).await;
+        let by_previous = self.backend.fetch(&mut previous, &mut plan.batch, at, &mut self.answers).await;
         // What was denied before is no fault of the new ones. And a link that gets no answer at all is no help.
         let previous_is_better = by_previous.is_ok() && (fetched.is_err() || denied(&self.answers) < denied(&of_new));
         if !previous_is_better {

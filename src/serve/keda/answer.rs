@@ -12,7 +12,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use crate::board::Published;
-use crate::model::{AutoscalerId, Health, Tick, TriggerReport};
+use crate::model::{AutoscalerId, Health, Replicas, Tick, TriggerReport};
 use crate::proto::externalscaler::{MetricSpec, MetricValue};
 use crate::spec::limits::Full;
 use crate::spec::problem::shortened;
@@ -120,7 +120,8 @@ pub(super) fn metric_spec(name: &str, target: f64) -> MetricSpec {
 fn target(policy: &Policy) -> f64 {
     match policy {
         Policy::BacklogPerReplica { target } => target.as_f64(),
-        Policy::Fixed { .. } => 1.0,
+        // Replicas are served as they are.
+        Policy::Fixed { .. } | Policy::Load(_) => 1.0,
     }
 }
 
@@ -144,6 +145,7 @@ pub(super) fn backlog(published: &Published, asked: &str, now: Tick) -> Result<M
         Policy::BacklogPerReplica { .. } => value,
         Policy::Fixed { replicas } if active => f64::from(replicas),
         Policy::Fixed { .. } => 0.0,
+        Policy::Load(_) => wants(published, position).map_or(0.0, f64::from),
     };
     Ok(metric_value(&trigger.metric_name, value))
 }
@@ -195,6 +197,11 @@ pub(super) fn replicas_active(published: &Published, now: Tick) -> Result<bool, 
     let rests = published.spec.bounds.idle.unwrap_or(0);
     let above = published.decision.as_ref().is_some_and(|decision| decision.desired > rests);
     Ok(active(published, now)? || above)
+}
+
+/// What a trigger asks for by its own policy.
+fn wants(published: &Published, position: usize) -> Option<Replicas> {
+    published.decision.as_ref()?.triggers.get(position)?.wants
 }
 
 /// Value and activity of one trigger, if they are young enough to act on.

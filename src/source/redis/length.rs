@@ -2,15 +2,16 @@
 //!
 //! Queues are lists nearly always, so `LLEN` is asked first. A key that answers WRONGTYPE is asked for its `TYPE`,
 //! once, and from then on with that type's own command; if that one day answers WRONGTYPE, the type is learnt again.
-//! Every command here is O(1) on the server.
+//! Every command here is O(1) on the server, or O(log N) where times are counted.
 
 use std::sync::Arc;
 
 use redis::{Pipeline, Value};
 
 use super::classify;
-use crate::model::{FailureKind, ReadFailure};
-use crate::source::Answers;
+use super::reply::Asked;
+use crate::model::ReadFailure;
+use crate::source::{Answers, Count, Read, Side, TimeUnit};
 
 /// The command that counts a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,21 +47,71 @@ impl Counter {
     }
 }
 
-/// One key that somebody wants counted, and what is known about it.
+/// One number that somebody wants, and what is known about its key.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) key: Arc<str>,
-    pub(super) counter: Counter,
+    pub(super) question: Question,
+}
+
+/// How a number is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Question {
+    /// The size of whatever is there: by the command of the type that it turned out to be of.
+    Any(Counter),
+    /// The size of a key of a known type.
+    Known(Count),
+    /// Members of a sorted set of times on one side of now.
+    Scored(Side, TimeUnit),
+}
+
+impl Question {
+    pub(super) const fn command(self) -> &'static str {
+        match self {
+            Question::Any(counter) => counter.command(),
+            Question::Known(Count::List) => "LLEN",
+            Question::Known(Count::Set) => "SCARD",
+            Question::Known(Count::SortedSet) => "ZCARD",
+            Question::Known(Count::Hash) => "HLEN",
+            Question::Known(Count::Stream) => "XLEN",
+            Question::Scored(..) => "ZCOUNT",
+        }
+    }
+}
+
+/// Now as a score. For what is due up to now in BullMQ's unit, the last score of this millisecond.
+pub(super) fn score(unit: TimeUnit, unix_millis: u64) -> String {
+    match unit {
+        TimeUnit::Seconds => format!("{}.{:03}", unix_millis / 1000, unix_millis % 1000),
+        TimeUnit::Millis => unix_millis.to_string(),
+        TimeUnit::BullMillis => (unix_millis.saturating_add(1).saturating_mul(4096) - 1).to_string(),
+    }
 }
 
 impl Slot {
-    pub(super) fn new(key: Arc<str>) -> Self {
-        Slot { key, counter: Counter::List }
+    pub(super) fn new(read: &Read) -> Option<Self> {
+        let (key, question) = match read {
+            Read::Length(key) => (key, Question::Any(Counter::List)),
+            Read::Count { command, key } => (key, Question::Known(*command)),
+            Read::Scored { key, side, unit } => (key, Question::Scored(*side, *unit)),
+            Read::Survey(_) | Read::Queue(_) => return None,
+        };
+        Some(Slot { key: Arc::clone(key), question })
     }
 
-    /// Appends the command that counts this key.
-    pub(super) fn ask(&self, pipeline: &mut Pipeline) {
-        pipeline.cmd(self.counter.command()).arg(&*self.key);
+    /// Appends the command that counts this key at that moment.
+    pub(super) fn ask(&self, at: u64, pipeline: &mut Pipeline) {
+        let command = pipeline.cmd(self.question.command()).arg(&*self.key);
+        match self.question {
+            Question::Scored(Side::Due, unit) => drop(command.arg("-inf").arg(score(unit, at))),
+            Question::Scored(Side::Ahead, unit) => drop(command.arg(score(unit, at)).arg("+inf")),
+            Question::Any(_) | Question::Known(_) => {}
+        }
+    }
+
+    /// Whether what is asked depends on when.
+    pub(super) fn goes_by_time(&self) -> bool {
+        matches!(self.question, Question::Scored(..))
     }
 
     /// Appends the question for this key's type.
@@ -72,11 +123,12 @@ impl Slot {
     pub(super) fn learn(&mut self, reply: &Value) -> Result<bool, ReadFailure> {
         match reply {
             Value::SimpleString(kind) => {
-                let before = std::mem::replace(&mut self.counter, Counter::of_type(kind));
-                if self.counter == Counter::Unsupported {
+                let found = Question::Any(Counter::of_type(kind));
+                let before = std::mem::replace(&mut self.question, found);
+                if found == Question::Any(Counter::Unsupported) {
                     return Err(classify::wrong_type(&self.key, kind));
                 }
-                Ok(self.counter != before)
+                Ok(found != before)
             }
             Value::ServerError(error) => Err(classify::read_failure(&self.key, "TYPE", error)),
             other => Err(unexpected(&self.key, "TYPE", other)),
@@ -94,82 +146,83 @@ pub(super) enum Verdict {
     Server(ReadFailure),
 }
 
-/// Takes the reply to [`Slot::ask`] of `slot`. Everything but a number has moved out of the way of the hot path.
+/// Takes the reply to [`Slot::ask`] of `slot`, the answer at `position`. Everything but a number has moved out of the way
+/// of the hot path.
 #[inline]
-pub(super) fn take(address: &str, slot: Option<&Slot>, reply: &Value, answers: &mut Answers) -> Verdict {
+pub(super) fn take(address: &str, slot: &Slot, position: usize, reply: &Value, answers: &mut Answers) -> Verdict {
     match reply {
         // Exact up to 2^53 items, which is beyond any Redis' memory.
         Value::Int(items) => {
-            answers.push(*items as f64);
+            answers.set(position, *items as f64);
             Verdict::Settled
         }
-        other => take_exception(address, slot, other, answers),
+        other => take_exception(address, slot, position, other, answers),
     }
 }
 
 #[cold]
-fn take_exception(address: &str, slot: Option<&Slot>, reply: &Value, answers: &mut Answers) -> Verdict {
-    let (key, counter) = slot.map_or(("", Counter::List), |slot| (&*slot.key, slot.counter));
-    match reply {
-        Value::ServerError(error) if classify::concerns_server(error) => {
+fn take_exception(address: &str, slot: &Slot, position: usize, reply: &Value, answers: &mut Answers) -> Verdict {
+    let Slot { key, question } = slot;
+    match (reply, question) {
+        (Value::ServerError(error), _) if classify::concerns_server(error) => {
             return Verdict::Server(classify::server_failure(address, error));
         }
-        Value::ServerError(error) => {
-            answers.push_failure(classify::read_failure(key, counter.command(), error));
-            if error.code() == "WRONGTYPE" {
+        (Value::ServerError(error), _) => {
+            answers.fail(position, classify::read_failure(key, question.command(), error));
+            if error.code() == "WRONGTYPE" && matches!(question, Question::Any(_)) {
                 return Verdict::Relearn;
             }
         }
-        Value::SimpleString(kind) if counter == Counter::Unsupported => {
-            answers.push_failure(classify::wrong_type(key, kind));
+        (Value::SimpleString(kind), Question::Any(Counter::Unsupported)) => {
+            answers.fail(position, classify::wrong_type(key, kind));
             if Counter::of_type(kind) != Counter::Unsupported {
                 return Verdict::Relearn;
             }
         }
-        other => answers.push_failure(unexpected(key, counter.command(), other)),
+        (other, _) => answers.fail(position, unexpected(key, question.command(), other)),
     }
     Verdict::Settled
 }
 
-fn unexpected(key: &str, command: &str, reply: &Value) -> ReadFailure {
-    let kind = match reply {
-        Value::Nil => "nothing",
-        Value::BulkString(_) | Value::SimpleString(_) | Value::Okay => "a text",
-        Value::Array(_) => "an array",
-        _ => "something else",
-    };
-    ReadFailure::new(
-        FailureKind::Protocol,
-        format!("key {key:?}: {command} was answered by {kind} where a number belongs; is a proxy in between?"),
-    )
+fn unexpected(key: &str, command: &'static str, reply: &Value) -> ReadFailure {
+    Asked { command, key }.odd(Some(reply))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FailureKind;
 
     #[test]
     fn a_type_is_learnt_once_and_again() {
-        let mut slot = Slot::new("jobs".into());
-        assert_eq!(slot.counter.command(), "LLEN");
+        let mut slot = Slot::new(&Read::Length("jobs".into())).unwrap();
+        assert_eq!(slot.question.command(), "LLEN");
         assert_eq!(slot.learn(&Value::SimpleString("zset".into())), Ok(true));
-        assert_eq!(slot.counter.command(), "ZCARD");
+        assert_eq!(slot.question.command(), "ZCARD");
         assert_eq!(slot.learn(&Value::SimpleString("zset".into())), Ok(false));
         let failure = slot.learn(&Value::SimpleString("stream".into())).unwrap_err();
         assert_eq!(failure.kind, FailureKind::WrongType);
-        assert_eq!(slot.counter.command(), "TYPE");
+        assert_eq!(slot.question.command(), "TYPE");
         assert_eq!(slot.learn(&Value::SimpleString("none".into())), Ok(true));
-        assert_eq!(slot.counter.command(), "LLEN");
+        assert_eq!(slot.question.command(), "LLEN");
     }
 
     #[test]
     fn an_unsupported_key_that_became_a_list_is_asked_again() {
-        let slot = Slot { key: "jobs".into(), counter: Counter::Unsupported };
+        let slot = Slot { key: "jobs".into(), question: Question::Any(Counter::Unsupported) };
         let mut answers = Answers::default();
-        let again = take("redis:6379", Some(&slot), &Value::SimpleString("list".into()), &mut answers);
+        answers.begin(2);
+        let again = take("redis:6379", &slot, 0, &Value::SimpleString("list".into()), &mut answers);
         assert!(matches!(again, Verdict::Relearn));
-        let still = take("redis:6379", Some(&slot), &Value::SimpleString("string".into()), &mut answers);
+        let still = take("redis:6379", &slot, 1, &Value::SimpleString("string".into()), &mut answers);
         assert!(matches!(still, Verdict::Settled));
-        assert_eq!(answers.len(), 2);
+        assert_eq!(answers.failures().count(), 2);
+    }
+
+    #[test]
+    fn now_is_written_in_each_frameworks_unit() {
+        assert_eq!(score(TimeUnit::Seconds, 1_764_166_000_007), "1764166000.007");
+        assert_eq!(score(TimeUnit::Millis, 1_764_166_000_007), "1764166000007");
+        assert_eq!(score(TimeUnit::BullMillis, 1), "8191");
     }
 }

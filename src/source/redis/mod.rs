@@ -5,16 +5,21 @@
 //! fails alone. No script and no command that costs more than O(1): a queue's own traffic never waits for us.
 //!
 //! The parts: `material` reads secrets and certificates, `tls` encrypts, `connect` opens and logs in, `length` knows
-//! which command counts a key, `classify` puts refusals into words. A faster hot path (own socket, replies parsed in
+//! which command counts a key, `queues` what frameworks keep where, `survey` asks what one command cannot answer,
+//! `classify` puts refusals into words. A faster hot path (own socket, replies parsed in
 //! place) would replace [`RedisBackend::ask`] and nothing else: [`Answers`] has no type of the library's in it.
 
 mod classify;
 mod connect;
 mod length;
 mod material;
+mod queues;
+mod reply;
+mod survey;
 mod tls;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use redis::aio::MultiplexedConnection;
@@ -24,10 +29,12 @@ use tokio::sync::watch;
 use self::connect::Connector;
 pub use self::connect::Link;
 use self::length::{Slot, Verdict};
+pub use self::survey::Survey;
+use self::survey::{Command, Progress, Sender, Standing};
 use super::secrets::Secrets;
-use super::{Answers, Backend, Material, Read, ReadId};
-use crate::model::ReadFailure;
-use crate::spec::RedisServer;
+use super::{Answers, Backend, Material, Moment, Read, ReadId, Wanted};
+use crate::model::{FailureKind, ReadFailure};
+use crate::spec::{RedisServer, Source};
 
 /// Reads in one pipeline. Measured with this library on one core: below 500 every chunk's own cost shows in the CPU
 /// per sample, above it nothing is gained; and Redis takes 16 KiB of requests from a client in one turn (some 400 to
@@ -41,49 +48,61 @@ const IN_FLIGHT: usize = 16;
 /// One Redis server, read over one connection.
 pub struct RedisBackend {
     connector: Connector,
-    slots: Vec<Slot>,
+    tracked: Vec<Tracked>,
     free: Vec<ReadId>,
     /// Grows with everything that is learnt about a key: a batch prepared under an older number is prepared again.
     learnt: u64,
 }
 
+/// What somebody wants to know.
+enum Tracked {
+    /// A number, of one command.
+    Number(Slot),
+    Survey(Standing),
+    /// What is on no Redis: a defect of whoever asks, and said so.
+    Stranger,
+}
+
 /// Pipelines for one set of reads.
 pub struct Batch {
     chunks: Vec<Chunk>,
+    surveys: Vec<(usize, ReadId)>,
+    reads: usize,
     learnt: u64,
 }
 
 struct Chunk {
-    reads: Vec<ReadId>,
+    /// Where its answers belong.
+    reads: Vec<(usize, ReadId)>,
     pipeline: Pipeline,
-}
-
-/// A read whose key turned out to be of another type, and where its answer lies.
-struct Surprise {
-    position: usize,
-    read: ReadId,
+    /// It is put together anew for every round, because now stands in it.
+    goes_by_time: bool,
 }
 
 impl RedisBackend {
     #[must_use]
     pub fn new(server: RedisServer, secrets: Secrets) -> Self {
-        RedisBackend { connector: Connector::new(server, secrets), slots: Vec::new(), free: Vec::new(), learnt: 0 }
+        RedisBackend { connector: Connector::new(server, secrets), tracked: Vec::new(), free: Vec::new(), learnt: 0 }
     }
 
-    fn slot(&self, read: ReadId) -> Option<&Slot> {
-        self.slots.get(read.index())
+    fn number(&self, read: ReadId) -> Option<&Slot> {
+        match self.tracked.get(read.index()) {
+            Some(Tracked::Number(slot)) => Some(slot),
+            _ => None,
+        }
     }
 
-    fn pipeline(&self, reads: &[ReadId], ask: impl Fn(&Slot, &mut Pipeline)) -> Pipeline {
+    fn pipeline(&self, reads: &[(usize, ReadId)], ask: impl Fn(&Slot, &mut Pipeline)) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(reads.len());
-        for slot in reads.iter().filter_map(|read| self.slot(*read)) {
+        for slot in reads.iter().filter_map(|(_, read)| self.number(*read)) {
             ask(slot, &mut pipeline);
         }
         pipeline
     }
 
-    fn chunk(&self, reads: &[ReadId]) -> Chunk {
-        Chunk { reads: reads.to_vec(), pipeline: self.pipeline(reads, Slot::ask) }
+    fn chunk(&self, reads: &[(usize, ReadId)], at: u64) -> Chunk {
+        let goes_by_time = reads.iter().any(|(_, read)| self.number(*read).is_some_and(Slot::goes_by_time));
+        Chunk { reads: reads.to_vec(), pipeline: self.pipeline(reads, |slot, p| slot.ask(at, p)), goes_by_time }
     }
 
     /// Sends all chunks and takes their replies in order.
@@ -92,7 +111,7 @@ impl RedisBackend {
         link: &Link,
         chunks: &[Chunk],
         answers: &mut Answers,
-        surprises: &mut Vec<Surprise>,
+        surprises: &mut Vec<(usize, ReadId)>,
     ) -> Result<(), ReadFailure> {
         let mut waiting = chunks.iter();
         let mut flying: FuturesOrdered<_> =
@@ -109,16 +128,17 @@ impl RedisBackend {
 
     fn take(
         &self,
-        reads: &[ReadId],
+        reads: &[(usize, ReadId)],
         replies: &[Value],
         answers: &mut Answers,
-        surprises: &mut Vec<Surprise>,
+        surprises: &mut Vec<(usize, ReadId)>,
     ) -> Result<(), ReadFailure> {
         let address = &self.connector.server().address;
-        for (read, reply) in reads.iter().zip(replies) {
-            match length::take(address, self.slot(*read), reply, answers) {
+        for ((position, read), reply) in reads.iter().zip(replies) {
+            let Some(slot) = self.number(*read) else { continue };
+            match length::take(address, slot, *position, reply, answers) {
                 Verdict::Settled => {}
-                Verdict::Relearn => surprises.push(Surprise { position: answers.len() - 1, read: *read }),
+                Verdict::Relearn => surprises.push((*position, *read)),
                 Verdict::Server(failure) => return Err(failure),
             }
         }
@@ -126,34 +146,77 @@ impl RedisBackend {
     }
 
     /// Learns the types of keys that surprised us, and asks them again the right way, within the same round.
-    async fn relearn(&mut self, link: &Link, surprises: &[Surprise], answers: &mut Answers) -> Result<(), ReadFailure> {
+    async fn relearn(
+        &mut self,
+        link: &Link,
+        surprises: &[(usize, ReadId)],
+        at: Moment,
+        answers: &mut Answers,
+    ) -> Result<(), ReadFailure> {
         for part in surprises.chunks(CHUNK) {
-            let reads: Vec<ReadId> = part.iter().map(|surprise| surprise.read).collect();
-            let types = Chunk { pipeline: self.pipeline(&reads, Slot::ask_type), reads };
+            let pipeline = self.pipeline(part, Slot::ask_type);
+            let types = Chunk { pipeline, reads: part.to_vec(), goes_by_time: false };
             let (_, kinds) = send(link.connection(), &types).await;
             let kinds = kinds.map_err(|error| self.failed(&error))?;
 
             let mut learnt = Vec::with_capacity(part.len());
-            for (surprise, kind) in part.iter().zip(&kinds) {
-                let Some(slot) = self.slots.get_mut(surprise.read.index()) else { continue };
+            for ((position, read), kind) in part.iter().zip(&kinds) {
+                let Some(Tracked::Number(slot)) = self.tracked.get_mut(read.index()) else { continue };
                 match slot.learn(kind) {
-                    Ok(_) => learnt.push(surprise),
-                    Err(failure) => answers.replace_failure(surprise.position, failure),
+                    Ok(_) => learnt.push((*position, *read)),
+                    Err(failure) => answers.fail(*position, failure),
                 }
             }
             self.learnt += 1;
 
-            let again = self.chunk(&learnt.iter().map(|surprise| surprise.read).collect::<Vec<_>>());
+            let again = self.chunk(&learnt, at.unix_millis);
             if again.reads.is_empty() {
                 continue;
             }
             let (_, counts) = send(link.connection(), &again).await;
             let counts = counts.map_err(|error| self.failed(&error))?;
-            for (surprise, count) in learnt.iter().zip(&counts) {
+            for ((position, _), count) in learnt.iter().zip(&counts) {
                 // Anything but a number leaves the failure that is there: the key changes its type as we look.
                 if let Value::Int(items) = count {
-                    answers.replace(surprise.position, *items as f64);
+                    answers.set(*position, *items as f64);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes forward the surveys that are due, and answers all.
+    async fn look_around(
+        &mut self,
+        link: &Link,
+        surveys: &[(usize, ReadId)],
+        at: Moment,
+        answers: &mut Answers,
+    ) -> Result<(), ReadFailure> {
+        let is_due = |read: &ReadId| match self.tracked.get(read.index()) {
+            Some(Tracked::Survey(standing)) => standing.is_due(at.tick).then(|| standing.begin(at)),
+            _ => None,
+        };
+        let (due, begun): (Vec<ReadId>, Vec<Progress>) =
+            surveys.iter().filter_map(|(_, read)| Some((*read, is_due(read)?))).unzip();
+        if !begun.is_empty() {
+            let address = &self.connector.server().address;
+            let mut sender = Careful { address, connection: link.connection() };
+            let ended = survey::conduct(address, &mut sender, begun).await?;
+            for (read, (facts, kept)) in due.into_iter().zip(ended) {
+                if let Some(Tracked::Survey(standing)) = self.tracked.get_mut(read.index()) {
+                    standing.conclude(at, spread(read), facts, kept);
+                }
+            }
+        }
+        for (position, read) in surveys {
+            match self.tracked.get(read.index()) {
+                Some(Tracked::Survey(standing)) => match standing.facts(at.tick) {
+                    Some(Ok(facts)) => answers.set_facts(*position, facts),
+                    Some(Err(failure)) => answers.fail(*position, failure),
+                    None => {}
+                },
+                _ => answers.fail(*position, on_no_redis()),
             }
         }
         Ok(())
@@ -164,10 +227,42 @@ impl RedisBackend {
     }
 }
 
+/// From 0 to 1, another for each read.
+fn spread(read: ReadId) -> f64 {
+    // The golden ratio's fractions lie evenly however many there are.
+    (f64::from(read.0) * 0.618_033_988_749_895).fract()
+}
+
+#[cold]
+fn on_no_redis() -> ReadFailure {
+    ReadFailure::new(FailureKind::Configuration, "what is asked for is on no Redis: name another Connection")
+}
+
 async fn send(mut connection: MultiplexedConnection, chunk: &Chunk) -> (&Chunk, redis::RedisResult<Vec<Value>>) {
     // Unlike `query_async` this gives every reply as it came, errors among them.
     let replies = connection.send_packed_commands(&chunk.pipeline, 0, chunk.reads.len()).await;
     (chunk, replies)
+}
+
+/// The library's connection as the way of surveys.
+struct Careful<'a> {
+    address: &'a str,
+    connection: MultiplexedConnection,
+}
+
+impl Sender for Careful<'_> {
+    async fn send(&mut self, commands: &[Command]) -> Result<Vec<Value>, ReadFailure> {
+        let mut replies = Vec::with_capacity(commands.len());
+        for part in commands.chunks(CHUNK) {
+            let mut pipeline = Pipeline::with_capacity(part.len());
+            for command in part {
+                pipeline.add_command(command.cmd.clone());
+            }
+            let part = self.connection.send_packed_commands(&pipeline, 0, part.len()).await;
+            replies.extend(part.map_err(|error| classify::connection_failure(self.address, &error))?);
+        }
+        Ok(replies)
+    }
 }
 
 impl Backend for RedisBackend {
@@ -175,16 +270,19 @@ impl Backend for RedisBackend {
     type Batch = Batch;
 
     fn track(&mut self, read: &Read) -> ReadId {
-        let (Read::Length(key) | Read::Queue(key)) = read;
-        let slot = Slot::new(key.clone());
+        let tracked = match (Slot::new(read), read) {
+            (Some(slot), _) => Tracked::Number(slot),
+            (None, Read::Survey(survey)) => Tracked::Survey(Standing::new(Arc::clone(survey))),
+            (None, _) => Tracked::Stranger,
+        };
         if let Some(id) = self.free.pop() {
-            if let Some(old) = self.slots.get_mut(id.index()) {
-                *old = slot;
+            if let Some(old) = self.tracked.get_mut(id.index()) {
+                *old = tracked;
             }
             return id;
         }
-        self.slots.push(slot);
-        ReadId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+        self.tracked.push(tracked);
+        ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
     }
 
     fn untrack(&mut self, id: ReadId) {
@@ -192,7 +290,10 @@ impl Backend for RedisBackend {
     }
 
     fn prepare(&mut self, reads: &[ReadId]) -> Batch {
-        Batch { chunks: reads.chunks(CHUNK).map(|reads| self.chunk(reads)).collect(), learnt: self.learnt }
+        let placed = reads.iter().copied().enumerate();
+        let (numbers, surveys): (Vec<_>, Vec<_>) = placed.partition(|(_, read)| self.number(*read).is_some());
+        let chunks = numbers.chunks(CHUNK).map(|reads| self.chunk(reads, 0)).collect();
+        Batch { chunks, surveys, reads: reads.len(), learnt: self.learnt }
     }
 
     fn connect(&self) -> impl Future<Output = Result<Link, ReadFailure>> + Send + 'static {
@@ -211,15 +312,30 @@ impl Backend for RedisBackend {
         self.connector.reader().changes()
     }
 
-    async fn fetch(&mut self, link: &mut Link, batch: &mut Batch, answers: &mut Answers) -> Result<(), ReadFailure> {
-        if batch.learnt != self.learnt {
-            for chunk in &mut batch.chunks {
-                chunk.pipeline = self.pipeline(&chunk.reads, Slot::ask);
-            }
-            batch.learnt = self.learnt;
+    async fn fetch(
+        &mut self,
+        link: &mut Link,
+        batch: &mut Batch,
+        at: Moment,
+        answers: &mut Answers,
+    ) -> Result<(), ReadFailure> {
+        answers.begin(batch.reads);
+        let learnt = batch.learnt != self.learnt;
+        for chunk in batch.chunks.iter_mut().filter(|chunk| learnt || chunk.goes_by_time) {
+            chunk.pipeline = self.pipeline(&chunk.reads, |slot, pipeline| slot.ask(at.unix_millis, pipeline));
         }
+        batch.learnt = self.learnt;
         let mut surprises = Vec::new();
         self.ask(link, &batch.chunks, answers, &mut surprises).await?;
-        if surprises.is_empty() { Ok(()) } else { self.relearn(link, &surprises, answers).await }
+        if !surprises.is_empty() {
+            self.relearn(link, &surprises, at, answers).await?;
+        }
+        if batch.surveys.is_empty() { Ok(()) } else { self.look_around(link, &batch.surveys, at, answers).await }
     }
+}
+
+/// The reads of a source on a Redis.
+#[must_use]
+pub(super) fn wanted_by(source: &Source) -> Vec<Wanted> {
+    queues::wanted_by(source)
 }

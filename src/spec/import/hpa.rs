@@ -84,10 +84,10 @@ fn trigger(work: &mut Work, object: &Object, i: usize, metric: &Value, notes: &m
     let connection = server::unknown(work, object, notes);
     Some(Trigger {
         connection: Some(connection),
-        redis_list: Some(RedisList { keys: Some(vec![list.unwrap_or(name).to_owned()]) }),
+        redis_list: Some(RedisList { keys: Some(vec![list.unwrap_or(name).to_owned()]), ..RedisList::default() }),
         policy: Some(Policy {
             backlog_per_replica: Some(BacklogPerReplica { target: Some(QuantityText(target)) }),
-            fixed: None,
+            ..Policy::default()
         }),
         ..Trigger::default()
     })

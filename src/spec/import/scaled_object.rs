@@ -113,15 +113,15 @@ fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &
     Some(Trigger {
         name: text_at(written, "name").map(str::to_owned),
         connection: Some(connection),
-        redis_list: Some(RedisList { keys: Some(vec![list]) }),
+        redis_list: Some(RedisList { keys: Some(vec![list]), ..RedisList::default() }),
         policy: Some(Policy {
             backlog_per_replica: Some(BacklogPerReplica {
                 target: Some(QuantityText(key("listLength").unwrap_or_else(|| LIST_LENGTH.to_owned()))),
             }),
-            fixed: None,
+            ..Policy::default()
         }),
         activation_threshold: key("activationListLength").map(QuantityText),
-        memory: None,
+        ..Trigger::default()
     })
 }
 

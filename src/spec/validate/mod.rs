@@ -8,6 +8,7 @@ mod behavior;
 mod connection;
 mod meta;
 mod secrets;
+mod source;
 mod trigger;
 mod values;
 

@@ -2,16 +2,24 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Head, values};
+use super::{Head, source, values};
 use crate::spec::grants::{Grants, Lookup};
-use crate::spec::limits::{KEYS_PER_AUTOSCALER, KEYS_PER_TRIGGER};
-use crate::spec::manifest::{Policy as PolicyBody, Trigger};
+use crate::spec::limits::KEYS_PER_AUTOSCALER;
+use crate::spec::manifest::{Load as LoadBody, Policy as PolicyBody, QuantityText, Trigger};
 use crate::spec::report::Report;
-use crate::spec::{ConnectionSpec, MilliValue, Policy, Server, Source, TriggerSpec};
+use crate::spec::{ConnectionSpec, Load, MilliValue, Policy, Server, Source, TriggerSpec};
 
 /// The position of a trigger travels in 16 bits.
 pub(crate) const MAX_TRIGGERS: usize = 1000;
+
+/// How soon a backlog is to be gone where nobody says: about what starting a pod takes, below which more replicas
+/// come too late to help.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longer than any job or patience that scaling is for; keeps arithmetic far from its ends.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn triggers(written: &[Trigger], head: &Head, grants: &Grants, report: &mut Report<'_>) -> Vec<TriggerSpec> {
     if written.is_empty() {
@@ -35,7 +43,7 @@ pub(super) fn triggers(written: &[Trigger], head: &Head, grants: &Grants, report
             triggers.push(spec);
         }
     }
-    let keys: usize = triggers.iter().map(|trigger| trigger.source.reads()).sum();
+    let keys: usize = triggers.iter().map(TriggerSpec::reads).sum();
     if keys > KEYS_PER_AUTOSCALER {
         let message = format!("{keys} keys in all triggers together are more than {KEYS_PER_AUTOSCALER}");
         report.problem("spec.triggers", message, "spread them over several autoscalers: each is read in one round");
@@ -68,55 +76,30 @@ fn one(
     metric_names: &mut HashSet<String>,
     report: &mut Report<'_>,
 ) -> Option<TriggerSpec> {
-    let source = source(trigger, path, report);
+    let source = source::source(trigger, path, report);
+    let in_flight = source::in_flight(trigger.in_flight.as_ref(), source.as_ref(), path, report);
     let policy = policy(trigger.policy.as_ref(), &format!("{path}.policy"), report);
     let connection = connection(trigger, source.as_ref(), path, head, grants, report);
     let activation_threshold = activation_threshold(trigger, path, report);
     let source = source?;
     let metric_name = unique(&metric_name(&source), metric_names);
-    Some(TriggerSpec {
+    let spec = TriggerSpec {
         name: name.into(),
         metric_name: metric_name.into(),
         connection: connection?,
         source,
+        in_flight,
         policy: policy?,
         activation_threshold,
-    })
-}
-
-fn source(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> Option<Source> {
-    report.exactly_one(
-        path,
-        "source block",
-        &[("redisList", trigger.redis_list.is_some()), ("memory", trigger.memory.is_some())],
-        "redisList: { keys: [jobs] }",
-    );
-    if let Some(list) = &trigger.redis_list {
-        let path = format!("{path}.redisList.keys");
-        let written = list.keys.as_deref().unwrap_or_default();
-        if written.is_empty() {
-            report.problem(&path, "at least one key is needed, found none", "e.g. keys: [jobs]");
-        }
-        if written.len() > KEYS_PER_TRIGGER {
-            let message = format!("{} keys are more than {KEYS_PER_TRIGGER}", written.len());
-            report.problem(&path, message, "spread them over several autoscalers: so long a sum tells nobody anything");
-        }
-        let mut known = HashSet::new();
-        let mut keys: Vec<Arc<str>> = Vec::with_capacity(written.len());
-        for (i, key) in written.iter().take(KEYS_PER_TRIGGER).enumerate() {
-            let path = format!("{path}[{i}]");
-            if key.is_empty() {
-                report.problem(&path, "an empty key", "write the key's name, or take the entry out");
-            } else if !known.insert(key.as_str()) {
-                report.problem(&path, format!("key `{key}` stands here twice and would count twice"), "take one out");
-            }
-            keys.push(Arc::from(key.as_str()));
-        }
-        return Some(Source::RedisList { keys });
+    };
+    if matches!(spec.policy, Policy::Load(_)) && !spec.shows_in_flight() {
+        report.problem(
+            &format!("{path}.policy.load"),
+            format!("load goes by the work in flight, and {} does not show any", spec.source.block()),
+            "say where it shows with inFlight, or write backlogPerReplica: { target: 10 }",
+        );
     }
-    let memory = trigger.memory.as_ref()?;
-    let queue = values::text(memory.queue.as_deref(), &format!("{path}.memory.queue"), "queue: jobs", report);
-    Some(Source::Memory { queue: queue.into() })
+    Some(spec)
 }
 
 fn policy(written: Option<&PolicyBody>, path: &str, report: &mut Report<'_>) -> Option<Policy> {
@@ -125,7 +108,11 @@ fn policy(written: Option<&PolicyBody>, path: &str, report: &mut Report<'_>) -> 
     report.exactly_one(
         path,
         "policy block",
-        &[("backlogPerReplica", written.backlog_per_replica.is_some()), ("fixed", written.fixed.is_some())],
+        &[
+            ("backlogPerReplica", written.backlog_per_replica.is_some()),
+            ("fixed", written.fixed.is_some()),
+            ("load", written.load.is_some()),
+        ],
         "backlogPerReplica: { target: 10 }",
     );
     if let Some(rule) = &written.backlog_per_replica {
@@ -140,11 +127,53 @@ fn policy(written: Option<&PolicyBody>, path: &str, report: &mut Report<'_>) -> 
         }
         return Some(Policy::BacklogPerReplica { target });
     }
+    if let Some(written) = &written.load {
+        return load(written, &format!("{path}.load"), report).map(Policy::Load);
+    }
     let fixed = written.fixed.as_ref()?;
     if fixed.replicas.is_none() {
         report.problem(&format!("{path}.fixed.replicas"), "missing: how many replicas", "e.g. replicas: 5");
     }
     Some(Policy::Fixed { replicas: fixed.replicas? })
+}
+
+fn load(written: &LoadBody, path: &str, report: &mut Report<'_>) -> Option<Load> {
+    const ONE: MilliValue = MilliValue(1000);
+    let positive = |written: Option<&QuantityText>, name: &str, most: MilliValue, report: &mut Report<'_>| {
+        let Some(text) = written else { return ONE };
+        let path = format!("{path}.{name}");
+        match values::quantity(text, &path, report) {
+            Some(value) if value < MilliValue(1) || value > most => {
+                let upper = if most == ONE { " and at most 1" } else { "" };
+                report.problem(
+                    &path,
+                    format!("must be above zero{upper}, found {}", text.0),
+                    format!("e.g. {name}: 1"),
+                );
+                ONE
+            }
+            Some(value) => value,
+            None => ONE,
+        }
+    };
+    let slots_per_replica =
+        positive(written.slots_per_replica.as_ref(), "slotsPerReplica", MilliValue(i64::MAX), report);
+    let utilization = positive(written.utilization.as_ref(), "utilization", ONE, report);
+    let drain_within = values::duration(
+        written.drain_within.as_ref(),
+        &format!("{path}.drainWithin"),
+        values::Limits { min: Duration::from_millis(10), max: DAY },
+        DRAIN_WITHIN,
+        report,
+    );
+    let path = format!("{path}.jobDuration");
+    let Some(job_duration) = &written.job_duration else {
+        report.problem(&path, "missing: how long one job takes, about", "e.g. jobDuration: 2s");
+        return None;
+    };
+    let limits = values::Limits { min: Duration::from_millis(1), max: DAY };
+    let job_duration = values::duration(Some(job_duration), &path, limits, Duration::from_secs(1), report);
+    Some(Load { slots_per_replica, job_duration, drain_within, utilization })
 }
 
 fn activation_threshold(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> f64 {
@@ -186,9 +215,9 @@ fn connection(
         }
     };
     let (fits, kind, block) = match (source, &connection.server) {
-        (Some(Source::RedisList { .. }), Server::Memory) => (false, "memory", "memory: { queue: jobs }"),
         (Some(Source::Memory { .. }), Server::Redis(_)) => (false, "redis", "redisList: { keys: [jobs] }"),
-        _ => (true, "", ""),
+        (Some(Source::Memory { .. }) | None, _) | (_, Server::Redis(_)) => (true, "", ""),
+        (Some(_), Server::Memory) => (false, "memory", "memory: { queue: jobs }"),
     };
     if !fits {
         report.problem(
@@ -230,15 +259,24 @@ fn by_name(
     None
 }
 
-/// The metric's name towards KEDA: its own scaler's, `redis-` and the list's name, for lists.
+/// The metric's name towards KEDA: its own scaler's, `redis-` and the list's name, for lists; `redis-streams-` and the
+/// stream's for streams.
 ///
 /// The name becomes a segment of a URL path, so everything but letters, digits, `-` and `_` turns into `-`. Different
 /// keys may therefore have equal metric names (`a.b` and `a:b`, as with KEDA's own scaler); inside one autoscaler
 /// [`unique`] tells them apart, and between ScaledObjects it does not matter.
 pub(crate) fn metric_name(source: &Source) -> String {
-    let (prefix, names) = match source {
-        Source::RedisList { keys } => ("redis", keys.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("-")),
-        Source::Memory { queue } => ("memory", queue.to_string()),
+    let prefix = match source {
+        Source::RedisList(_) | Source::RedisSet { .. } | Source::RedisHash { .. } | Source::RedisSortedSet { .. } => {
+            "redis"
+        }
+        Source::RedisStream(_) => "redis-streams",
+        framework => framework.block(),
+    };
+    let names = match source {
+        // KEDA's leaves the group out.
+        Source::RedisStream(stream) => stream.key.to_string(),
+        source => source.names().join("-"),
     };
     let safe = names.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' });
     format!("{prefix}-{}", safe.collect::<String>())

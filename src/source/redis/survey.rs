@@ -1,0 +1,260 @@
+//! Questions of several steps, and those whose answer is more than a number.
+//!
+//! A survey is a pure continuation: it says which commands it wants sent, and what to do with their replies, which is to
+//! ask more or to conclude. It does no I/O, so that every decoder can be tested and fuzzed with made-up replies; and one
+//! driver ([`conduct`]) takes all surveys of a round forward together, a pipeline a step, so that a thousand of them cost
+//! the round trips of one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use super::queues::{arq, bullmq, celery, dramatiq, list, resque, rq, sidekiq, stream};
+use super::reply;
+use crate::model::{Observation, ReadFailure, Tick};
+use crate::source::Moment;
+
+/// How often slow facts are looked up: ages, whose work is in flight, settings of a queue. People read them, and policies
+/// smooth them; a second is fresh for both, and a tenth of what they would cost at 10 Hz.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Steps of one survey. None needs more; a defect must not keep a round for ever.
+const STEPS: usize = 8;
+
+/// One question. Equal ones are asked once, whoever shares them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Survey {
+    Matching(list::Matching),
+    Stream(stream::Group),
+    CeleryBound(celery::Bound),
+    CeleryUnacked(celery::Unacked),
+    SidekiqBusy(sidekiq::Busy),
+    SidekiqDue(sidekiq::Due),
+    SidekiqOldest(sidekiq::Oldest),
+    BullMeta(bullmq::Meta),
+    BullOldest(bullmq::Oldest),
+    RqOldest(rq::Oldest),
+    ResqueWorking(resque::Working),
+    DramatiqInFlight(dramatiq::InFlight),
+    DramatiqOldest(dramatiq::Oldest),
+    ArqJobs(arq::Jobs),
+}
+
+impl Survey {
+    /// How often it is asked anew; in between, what it found last stands. Zero: in every round.
+    pub(super) fn pace(&self) -> Duration {
+        match self {
+            Survey::Matching(_) | Survey::Stream(_) | Survey::CeleryBound(_) => Duration::ZERO,
+            Survey::DramatiqInFlight(_) | Survey::ArqJobs(_) => Duration::ZERO,
+            Survey::CeleryUnacked(_)
+            | Survey::SidekiqBusy(_)
+            | Survey::SidekiqDue(_)
+            | Survey::SidekiqOldest(_)
+            | Survey::BullMeta(_)
+            | Survey::BullOldest(_)
+            | Survey::RqOldest(_)
+            | Survey::ResqueWorking(_)
+            | Survey::DramatiqOldest(_) => SLOW,
+        }
+    }
+
+    /// The first step. `kept` is what the last one left behind.
+    pub(super) fn begin(&self, at: Moment, kept: &Kept) -> Progress {
+        match self {
+            Survey::Matching(survey) => survey.begin(at, kept),
+            Survey::Stream(survey) => survey.begin(at),
+            Survey::CeleryBound(survey) => survey.begin(at, kept),
+            Survey::CeleryUnacked(survey) => survey.begin(at),
+            Survey::SidekiqBusy(survey) => survey.begin(at),
+            Survey::SidekiqDue(survey) => survey.begin(at),
+            Survey::SidekiqOldest(survey) => survey.begin(at),
+            Survey::BullMeta(survey) => survey.begin(at),
+            Survey::BullOldest(survey) => survey.begin(at),
+            Survey::RqOldest(survey) => survey.begin(at),
+            Survey::ResqueWorking(survey) => survey.begin(at),
+            Survey::DramatiqInFlight(survey) => survey.begin(at),
+            Survey::DramatiqOldest(survey) => survey.begin(at),
+            Survey::ArqJobs(survey) => survey.begin(at),
+        }
+    }
+}
+
+/// Where a survey stands.
+pub(super) enum Progress {
+    /// These commands are to be sent, and what is to be done with as many replies.
+    Ask(Vec<Command>, Then),
+    Done(Result<Observation, ReadFailure>),
+    /// As [`Progress::Done`], and what the next one is to know.
+    Keep(Result<Observation, ReadFailure>, Kept),
+}
+
+/// Errors of single commands are among the replies ([`Value::ServerError`]); those that speak of the server as a whole
+/// are not: they end the round.
+pub(super) type Then = Box<dyn FnOnce(&[Value]) -> Progress + Send>;
+
+impl Progress {
+    pub(super) fn ask(commands: Vec<Command>, then: impl FnOnce(&[Value]) -> Progress + Send + 'static) -> Self {
+        Progress::Ask(commands, Box::new(then))
+    }
+
+    /// Concluded with what `facts` comes to.
+    pub(super) fn conclude(facts: impl FnOnce() -> Result<Observation, ReadFailure>) -> Self {
+        Progress::Done(facts())
+    }
+}
+
+/// What a survey leaves behind for the next: keys that it found, and how far it got.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Kept {
+    pub(super) keys: Vec<Arc<str>>,
+    /// Where the walk that is under way goes on; zero where none is.
+    pub(super) cursor: u64,
+    /// Found by the walk that is under way.
+    pub(super) found: Vec<Arc<str>>,
+    /// When the last walk came to its end.
+    pub(super) walked: Option<Tick>,
+}
+
+/// One command, and the key by which a cluster finds its node.
+#[derive(Clone, Debug)]
+pub(super) struct Command {
+    pub(super) cmd: Cmd,
+    /// `None`: any node will do.
+    #[expect(dead_code, reason = "there is only one node so far")]
+    pub(super) key: Option<Arc<str>>,
+}
+
+impl Command {
+    /// `words` and then `key`: `&["XINFO", "GROUPS"]`.
+    pub(super) fn of(words: &[&str], key: &Arc<str>) -> Self {
+        let mut cmd = words_of(words);
+        cmd.arg(&**key);
+        Command { cmd, key: Some(Arc::clone(key)) }
+    }
+
+    pub(super) fn without_key(words: &[&str]) -> Self {
+        Command { cmd: words_of(words), key: None }
+    }
+
+    pub(super) fn arg(mut self, arg: impl redis::ToRedisArgs) -> Self {
+        self.cmd.arg(arg);
+        self
+    }
+}
+
+fn words_of(words: &[&str]) -> Cmd {
+    let mut cmd = Cmd::new();
+    for word in words {
+        cmd.arg(*word);
+    }
+    cmd
+}
+
+/// A survey that somebody wants, and what it found last.
+#[derive(Debug)]
+pub(super) struct Standing {
+    survey: Arc<Survey>,
+    kept: Kept,
+    /// When it was last asked, and what came of that.
+    last: Option<(Tick, Result<Observation, ReadFailure>)>,
+    next: Tick,
+}
+
+impl Standing {
+    pub(super) fn new(survey: Arc<Survey>) -> Self {
+        Standing { survey, kept: Kept::default(), last: None, next: Tick::ZERO }
+    }
+
+    pub(super) fn is_due(&self, now: Tick) -> bool {
+        self.last.is_none() || now >= self.next
+    }
+
+    pub(super) fn begin(&self, at: Moment) -> Progress {
+        self.survey.begin(at, &self.kept)
+    }
+
+    /// It has come to an end. `spread` is from 0 to 1 and another for each, so that those which began together do not all
+    /// come back in the same round.
+    pub(super) fn conclude(
+        &mut self,
+        at: Moment,
+        spread: f64,
+        facts: Result<Observation, ReadFailure>,
+        kept: Option<Kept>,
+    ) {
+        if let Some(kept) = kept {
+            self.kept = kept;
+        }
+        let first = self.last.is_none();
+        let pace = self.survey.pace();
+        self.next = at.tick.after(if first { pace.mul_f64(spread) } else { pace });
+        self.last = Some((at.tick, facts));
+    }
+
+    /// What is known now: an oldest item has grown older since.
+    pub(super) fn facts(&self, now: Tick) -> Option<Result<Observation, ReadFailure>> {
+        let (asked, facts) = self.last.as_ref()?;
+        Some(facts.clone().map(|facts| {
+            let since = now.since(*asked).as_secs_f64();
+            let oldest_age = facts.oldest_age.get().map_or(facts.oldest_age, |age| (age + since).into());
+            Observation { oldest_age, ..facts }
+        }))
+    }
+}
+
+/// Sends commands and brings their replies, one each: what a connection does.
+pub(super) trait Sender {
+    async fn send(&mut self, commands: &[Command]) -> Result<Vec<Value>, ReadFailure>;
+}
+
+/// Takes surveys to their ends, all together. One result each, in order.
+///
+/// # Errors
+/// The server as a whole could not be asked.
+pub(super) async fn conduct(
+    address: &str,
+    sender: &mut impl Sender,
+    begun: Vec<Progress>,
+) -> Result<Vec<(Result<Observation, ReadFailure>, Option<Kept>)>, ReadFailure> {
+    let mut ended: Vec<Option<(Result<Observation, ReadFailure>, Option<Kept>)>> = Vec::new();
+    ended.resize_with(begun.len(), || None);
+    let mut going: Vec<(usize, Progress)> = begun.into_iter().enumerate().collect();
+    for _ in 0..STEPS {
+        let mut commands = Vec::new();
+        let mut waiting = Vec::new();
+        for (place, progress) in going.drain(..) {
+            match progress {
+                Progress::Ask(asks, then) => {
+                    waiting.push((place, asks.len(), then));
+                    commands.extend(asks);
+                }
+                Progress::Done(facts) => set(&mut ended, place, (facts, None)),
+                Progress::Keep(facts, kept) => set(&mut ended, place, (facts, Some(kept))),
+            }
+        }
+        if waiting.is_empty() {
+            break;
+        }
+        let replies = if commands.is_empty() { Vec::new() } else { sender.send(&commands).await? };
+        if let Some(failure) = replies.iter().find_map(|reply| reply::of_server(address, reply)) {
+            return Err(failure);
+        }
+        let mut rest = replies.as_slice();
+        for (place, count, then) in waiting {
+            let Some((own, others)) = rest.split_at_checked(count) else {
+                set(&mut ended, place, (Err(reply::missing(address)), None));
+                continue;
+            };
+            rest = others;
+            going.push((place, then(own)));
+        }
+    }
+    Ok(ended.into_iter().map(|end| end.unwrap_or_else(|| (Err(reply::missing(address)), None))).collect())
+}
+
+fn set<T>(ended: &mut [Option<T>], place: usize, end: T) {
+    if let Some(free) = ended.get_mut(place) {
+        *free = Some(end);
+    }
+}
