@@ -51,10 +51,20 @@ pub(super) const DEFAULTS: [(&str, Default); 21] = [
 ];
 
 /// Fields without which a block means nothing. The server says so by itself.
-pub(super) const REQUIRED: [(&str, &[&str]); 11] = [
+pub(super) const REQUIRED: [(&str, &[&str]); 21] = [
     ("spec.scaleTargetRef", &["name"]),
     ("spec.triggers[]", &["policy"]),
-    ("spec.triggers[].redisList", &["keys"]),
+    ("spec.triggers[].redisSet", &["keys"]),
+    ("spec.triggers[].redisHash", &["keys"]),
+    ("spec.triggers[].redisSortedSet", &["keys"]),
+    ("spec.triggers[].redisStream", &["key"]),
+    ("spec.triggers[].sidekiq", &["queues"]),
+    ("spec.triggers[].bullmq", &["queues"]),
+    ("spec.triggers[].rq", &["queues"]),
+    ("spec.triggers[].resque", &["queues"]),
+    ("spec.triggers[].dramatiq", &["queues"]),
+    ("spec.triggers[].arq", &["queues"]),
+    ("spec.triggers[].policy.load", &["jobDuration"]),
     ("spec.triggers[].memory", &["queue"]),
     ("spec.triggers[].policy.backlogPerReplica", &["target"]),
     ("spec.triggers[].policy.fixed", &["replicas"]),
@@ -76,12 +86,15 @@ pub(super) const LISTS: [(&str, usize); 2] = [
 ];
 
 /// Limits of durations.
-pub(super) const DURATIONS: [(&str, &str, &str); 7] = [
+pub(super) const DURATIONS: [(&str, &str, &str); 10] = [
     ("spec.pollingInterval", "50ms", "10m"),
     ("spec.cooldownPeriod", "0s", "8760h"),
     ("spec.initialCooldownPeriod", "0s", "8760h"),
     ("spec.maxSampleAge", "0s", "8760h"),
     ("spec.fallback.after", "0s", "8760h"),
+    ("spec.triggers[].celery.visibilityTimeout", "1s", "8760h"),
+    ("spec.triggers[].policy.load.jobDuration", "1ms", "24h"),
+    ("spec.triggers[].policy.load.drainWithin", "10ms", "24h"),
     ("spec.redis.connectTimeout", "10ms", "1m"),
     ("spec.redis.responseTimeout", "10ms", "1m"),
 ];
@@ -94,8 +107,10 @@ pub(super) enum Sign {
     Positive,
 }
 
-pub(super) const QUANTITIES: [(&str, Sign); 3] = [
+pub(super) const QUANTITIES: [(&str, Sign); 5] = [
     ("spec.triggers[].policy.backlogPerReplica.target", Sign::Positive),
+    ("spec.triggers[].policy.load.slotsPerReplica", Sign::Positive),
+    ("spec.triggers[].policy.load.utilization", Sign::Positive),
     ("spec.behavior.scaleUp.tolerance", Sign::NotNegative),
     ("spec.behavior.scaleDown.tolerance", Sign::NotNegative),
 ];
@@ -116,7 +131,7 @@ pub(super) struct One {
     pub(super) example: &'static str,
 }
 
-pub(super) const EXACTLY_ONE: [One; 5] = [
+pub(super) const EXACTLY_ONE: [One; 6] = [
     One {
         at: "spec",
         what: "server block",
@@ -126,8 +141,28 @@ pub(super) const EXACTLY_ONE: [One; 5] = [
     One {
         at: "spec.triggers[]",
         what: "source block",
-        blocks: &["redisList", "memory"],
+        blocks: &[
+            "redisList",
+            "redisSet",
+            "redisHash",
+            "redisSortedSet",
+            "redisStream",
+            "celery",
+            "sidekiq",
+            "bullmq",
+            "rq",
+            "resque",
+            "dramatiq",
+            "arq",
+            "memory",
+        ],
         example: "redisList: { keys: [jobs] }",
+    },
+    One {
+        at: "spec.triggers[].inFlight",
+        what: "source block",
+        blocks: &[],
+        example: "redisList: { keys: [jobs:processing] }",
     },
     One {
         at: "spec.triggers[].policy",
