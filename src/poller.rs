@@ -258,9 +258,9 @@ impl Poller {
                 };
                 match &spec.server {
                     Server::Redis(server) => {
-                        self.tasks.spawn(
-                            Task::new(RedisBackend::new(server.clone(), self.secrets.clone()), around).run(inbox),
-                        );
+                        let backend = RedisBackend::new(server.clone(), self.secrets.clone());
+                        let backend = backend.behind(self.fence.clone());
+                        self.tasks.spawn(Task::new(backend, around).run(inbox));
                     }
                     Server::Memory => {
                         self.tasks.spawn(Task::new(MemoryBackend::new(self.memory.clone()), around).run(inbox));

@@ -68,7 +68,8 @@ pub(super) struct SlotMap {
 const NOBODY: u16 = u16::MAX;
 
 impl SlotMap {
-    fn new() -> Self {
+    /// Nobody holds anything.
+    pub(super) fn none() -> Self {
         SlotMap { shards: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)] }
     }
 
@@ -97,7 +98,7 @@ impl SlotMap {
 
     /// From the reply to `CLUSTER SLOTS` of a node at `asked` (`host:port`): a node may leave its own host out.
     pub(super) fn of_slots(reply: &Value, asked: &str) -> Result<Self, ReadFailure> {
-        let mut map = SlotMap::new();
+        let mut map = SlotMap::none();
         let ranges = list(reply).ok_or_else(|| strange(asked, "CLUSTER SLOTS"))?;
         for range in ranges {
             let read = || {
@@ -116,7 +117,7 @@ impl SlotMap {
 
     /// From the reply to `CLUSTER SHARDS`, for those who may not ask for the slots. `tls`: which ports are wanted.
     pub(super) fn of_shards(reply: &Value, asked: &str, tls: bool) -> Result<Self, ReadFailure> {
-        let mut map = SlotMap::new();
+        let mut map = SlotMap::none();
         for shard in list(reply).ok_or_else(|| strange(asked, "CLUSTER SHARDS"))? {
             let mut primary = None;
             let mut replicas = Vec::new();
@@ -143,7 +144,8 @@ impl SlotMap {
 
     fn not_empty(self, asked: &str) -> Result<Self, ReadFailure> {
         if self.shards.is_empty() {
-            let sentence = format!("{asked} is part of a Cluster in which nobody holds any slots; look at `CLUSTER NODES`");
+            let sentence =
+                format!("{asked} is part of a Cluster in which nobody holds any slots; look at `CLUSTER NODES`");
             return Err(ReadFailure::new(FailureKind::NotServing, sentence));
         }
         Ok(self)
