@@ -222,6 +222,7 @@ impl Bound {
         let Bound { clock, grpc, http, grpc_tls, http_tls, loaded, watched, rehearsal, cluster, board, .. } = self;
         let Bound { checkpoints, queues, limits, intake, reports, metrics, metrics_detail, logs, .. } = self;
         let Loaded { autoscalers, grants, warnings } = loaded;
+        let fence = grants.fence().clone();
         let grants = Arc::new(ArcSwap::from_pointee(grants));
         let readiness = Arc::new(Readiness::new());
         // Serving goes on until streams have been told; deciding ends last.
@@ -278,8 +279,10 @@ impl Bound {
         };
         let runtime = Runtime::new(clock, outputs).within(limits).remembering(before);
         let engine = Deciding { runtime, inputs, stop: stop_deciding.clone() };
-        let poller =
-            Poller::new(clock, samples, queues).with_secrets(secrets).within(&limits, Arc::clone(board.shares()));
+        let poller = Poller::new(clock, samples, queues)
+            .with_secrets(secrets)
+            .behind(fence)
+            .within(&limits, Arc::clone(board.shares()));
         let decided = engine.spawn(poller, changes)?;
         parts.spawn(async move { (ENGINE, decided.await.unwrap_or_else(|_| bail!("its thread broke down"))) });
         specs.send(autoscalers.clone()).await.context("the engine is gone")?;

@@ -49,6 +49,7 @@ use crate::model::{Key, Sample, Shares, Tick};
 use crate::source::memory::{MemoryBackend, MemoryQueues};
 use crate::source::redis::RedisBackend;
 use crate::source::secrets::Secrets;
+use crate::spec::grants::Fence;
 use crate::spec::limits::Limits;
 use crate::spec::{AutoscalerSpec, Change, ConnectionSpec, Server, TriggerSpec};
 
@@ -68,6 +69,7 @@ pub struct Poller {
     samples: mpsc::Sender<Vec<Sample>>,
     memory: MemoryQueues,
     secrets: Secrets,
+    fence: Fence,
     connections: HashMap<Arc<ConnectionSpec>, Connection>,
     /// Which connections an autoscaler uses, to find them again.
     uses: HashMap<Key, Vec<Arc<ConnectionSpec>>>,
@@ -95,6 +97,7 @@ impl Poller {
             samples,
             memory,
             secrets: Secrets::default(),
+            fence: Fence::default(),
             connections: HashMap::new(),
             uses: HashMap::new(),
             paces: Paces::new(&Limits::NO_BUDGET, Arc::default()),
@@ -116,6 +119,13 @@ impl Poller {
     #[must_use]
     pub fn with_secrets(self, secrets: Secrets) -> Self {
         Poller { secrets, ..self }
+    }
+
+    /// Servers that are told of by others while they are polled (by a Sentinel, by a Cluster) are connected to only
+    /// within `fence`.
+    #[must_use]
+    pub fn behind(self, fence: Fence) -> Self {
+        Poller { fence, ..self }
     }
 
     /// Within `limits`; who gets what is published in `shares`.
@@ -248,9 +258,9 @@ impl Poller {
                 };
                 match &spec.server {
                     Server::Redis(server) => {
-                        self.tasks.spawn(
-                            Task::new(RedisBackend::new(server.clone(), self.secrets.clone()), around).run(inbox),
-                        );
+                        let backend = RedisBackend::new(server.clone(), self.secrets.clone());
+                        let backend = backend.behind(self.fence.clone());
+                        self.tasks.spawn(Task::new(backend, around).run(inbox));
                     }
                     Server::Memory => {
                         self.tasks.spawn(Task::new(MemoryBackend::new(self.memory.clone()), around).run(inbox));

@@ -138,7 +138,7 @@ fn what_kubectl_shows_is_there() {
 }
 
 /// What a custom resource may not say although a file may: (file, what is refused).
-const ONLY_IN_FILES: [(&str, &str); 9] = [
+const ONLY_IN_FILES: [(&str, &str); 12] = [
     ("02-everything", ".spec.redis.passwordFrom.env"),
     ("02-everything", ".spec.redis.passwordFrom.file"),
     ("02-everything", ".spec.redis.passwordFrom.file"),
@@ -148,6 +148,9 @@ const ONLY_IN_FILES: [(&str, &str); 9] = [
     ("02-everything", ".spec.redis.tls.keyFile"),
     ("02-everything", ".spec.redis.usernameFrom.file"),
     ("04-worth-a-word", ".spec.redis.password"),
+    ("05-topologies", ".spec.redis.passwordFrom.file"),
+    ("05-topologies", ".spec.redis.sentinel.tls.caFile"),
+    ("05-topologies", ".spec.redis.unixSocket"),
 ];
 
 #[test]

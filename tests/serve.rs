@@ -664,13 +664,8 @@ fn redis_with_password() -> ConnectionSpec {
     ConnectionSpec {
         name: "shop/redis-main".into(),
         server: Server::Redis(RedisServer {
-            address: "redis.internal:6379".into(),
-            database: 0,
-            username: None,
             password: Some(SecretRef::Inline(Secret::new("hunter2"))),
-            tls: None,
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
+            ..RedisServer::at("redis.internal:6379", Duration::from_secs(1))
         }),
     }
 }

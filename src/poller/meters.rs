@@ -55,7 +55,7 @@ impl Labels {
     pub(super) fn meters(&mut self, connection: &ConnectionSpec) -> Meters {
         let name = &connection.name;
         // A declared one has its Connection's name, which has no port.
-        let is_address = matches!(&connection.server, Server::Redis(redis) if *redis.address == **name);
+        let is_address = matches!(connection.server, Server::Redis(_)) && name.contains(':');
         if !is_address || self.addresses.contains(name) {
             return Meters::new(name);
         }
@@ -158,16 +158,7 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     fn connection(name: &str, address: &str) -> ConnectionSpec {
-        let second = Duration::from_secs(1);
-        let server = RedisServer {
-            address: address.into(),
-            database: 0,
-            username: None,
-            password: None,
-            tls: None,
-            connect_timeout: second,
-            response_timeout: second,
-        };
+        let server = RedisServer::at(address, Duration::from_secs(1));
         ConnectionSpec { name: name.into(), server: Server::Redis(server) }
     }
 

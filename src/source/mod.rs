@@ -205,6 +205,17 @@ impl Material {
     pub const fn from_hash(hash: u64) -> Self {
         Material(hash)
     }
+
+    /// What is made of two things that may change. `None`: neither of them does.
+    #[must_use]
+    pub fn of_both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (one, None) => one,
+            (None, other) => other,
+            // They are hashes under different keys: that they outweigh each other is as likely as that two are the same.
+            (Some(one), Some(other)) => Some(Material(one.0.rotate_left(32) ^ other.0)),
+        }
+    }
 }
 
 impl fmt::Debug for Material {

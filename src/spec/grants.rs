@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::spec::address;
 use crate::spec::report::closest;
-use crate::spec::{ConnectionSpec, Server};
+use crate::spec::{ConnectionSpec, RedisServer, Server, Topology};
 
 /// Declared connections by scope, and the address patterns of `--allow-address`.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -20,8 +20,28 @@ pub struct Grants {
     /// they do not exist.
     broken: HashSet<(Option<String>, String)>,
     allow_addresses: Vec<String>,
+    fence: Fence,
+}
+
+/// The operator's outer fence, `--only-addresses`: the addresses that anything may lead to. It stands before what is
+/// declared, and again before what servers tell: a Sentinel or a Cluster names addresses while it is polled, and one
+/// that lies leads nowhere beyond.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fence(Option<Arc<[String]>>);
+
+impl Fence {
     /// `None`: no fence.
-    only_addresses: Option<Vec<String>>,
+    #[must_use]
+    pub fn new(only_addresses: Option<&[String]>) -> Self {
+        Fence(only_addresses.map(Arc::from))
+    }
+
+    /// Whether anybody may connect to `address` (`host:port`, or the path of a Unix socket).
+    #[must_use]
+    pub fn permits(&self, address: &str) -> bool {
+        let covered = |only: &Arc<[String]>| only.iter().any(|pattern| address::covers(pattern, address));
+        self.0.as_ref().is_none_or(covered)
+    }
 }
 
 /// A connection, and who may use it.
@@ -64,7 +84,7 @@ impl Grants {
     /// The same, with no way to any server but those that match one of `only_addresses`; `None` for no such fence.
     #[must_use]
     pub fn fenced(self, only_addresses: Option<&[String]>) -> Self {
-        Grants { only_addresses: only_addresses.map(<[String]>::to_vec), ..self }
+        Grants { fence: Fence::new(only_addresses), ..self }
     }
 
     /// Of `namespace`, or (`None`) of the cluster; in place of one that had the name.
@@ -154,16 +174,15 @@ impl Grants {
         (closest(name, usable.iter().copied()), usable)
     }
 
-    /// A declared Redis connection to this server that `namespace` may use: its own before the cluster's, and one that
-    /// is declared for `database` before others. Declared for another database, it is the same server with the same
-    /// credentials, and comes back for the one asked for.
-    #[must_use]
-    pub fn find_by_address(&self, namespace: &str, host_port: &str, database: u32) -> Option<Arc<ConnectionSpec>> {
+    /// A declared connection to the Redis that is asked for, if `namespace` may use it: its own before the cluster's, and
+    /// one that is declared for `database` before others. Declared for another database, it is the same server with the
+    /// same credentials, and comes back for the one asked for.
+    pub(crate) fn find(&self, namespace: &str, asked: &Asked<'_>, database: u32) -> Option<Arc<ConnectionSpec>> {
         let mut other_database = None;
         for (_, connection) in self.usable(namespace) {
             let Server::Redis(redis) = &connection.server else { continue };
             let declared_in = connection.name.split_once('/').map(|(namespace, _)| namespace);
-            if !address::same_server(&redis.address, declared_in, host_port, namespace) {
+            if !asked.is_met_by(redis, declared_in, namespace) {
                 continue;
             }
             if redis.database == database {
@@ -183,8 +202,13 @@ impl Grants {
     /// Whether the operator's outer fence lets anybody connect to `address` (`host:port`, as it will be connected to).
     #[must_use]
     pub fn permits(&self, address: &str) -> bool {
-        let covered = |only: &Vec<String>| only.iter().any(|pattern| address::covers(pattern, address));
-        self.only_addresses.as_ref().is_none_or(covered)
+        self.fence.permits(address)
+    }
+
+    /// The fence itself, for those who learn of addresses later.
+    #[must_use]
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// Every declared connection: by namespace and name, the cluster's last.
@@ -216,6 +240,41 @@ impl Grants {
     }
 }
 
+/// A Redis as somebody asks for it who has no Connection of that name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// `host:port`; any of them will do.
+    pub(crate) addresses: &'a [String],
+    pub(crate) layout: Layout<'a>,
+}
+
+/// What is asked for at those addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layout<'a> {
+    /// Nothing is said: a server, or a Cluster's node.
+    Any,
+    Single,
+    Sentinel {
+        master: &'a str,
+    },
+    Cluster,
+}
+
+impl Asked<'_> {
+    fn is_met_by(&self, redis: &RedisServer, declared_in: Option<&str>, namespace: &str) -> bool {
+        let fits = match (&redis.topology, self.layout) {
+            (Topology::Single, Layout::Any | Layout::Single)
+            | (Topology::Cluster { .. }, Layout::Any | Layout::Cluster) => true,
+            (Topology::Sentinel(sentinel), Layout::Sentinel { master }) => sentinel.master == master,
+            _ => false,
+        };
+        let same = |declared: &str| {
+            self.addresses.iter().any(|asked| address::same_server(declared, declared_in, asked, namespace))
+        };
+        fits && redis.addresses().any(same)
+    }
+}
+
 impl Grant {
     fn allows(&self, namespace: &str) -> bool {
         self.allowed.iter().any(|pattern| address::matches(pattern, namespace))
@@ -225,7 +284,8 @@ impl Grant {
 /// The same server and credentials, another database.
 pub(crate) fn with_database(connection: &Arc<ConnectionSpec>, database: u32) -> Arc<ConnectionSpec> {
     match &connection.server {
-        Server::Redis(redis) if redis.database != database => {
+        // A Cluster has one database, whatever is asked for.
+        Server::Redis(redis) if redis.database != database && !matches!(redis.topology, Topology::Cluster { .. }) => {
             let mut redis = redis.clone();
             redis.database = database;
             Arc::new(ConnectionSpec { name: Arc::clone(&connection.name), server: Server::Redis(redis) })

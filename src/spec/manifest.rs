@@ -9,6 +9,7 @@
 mod sources;
 pub mod status;
 mod text;
+mod topology;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -19,6 +20,7 @@ pub use sources::{
     RedisStream, Resque, Rq, ScoreUnit, Sidekiq, StreamBacklog,
 };
 pub use text::{DurationText, PasswordText, QuantityText};
+pub use topology::{ClusterNodes, ReadFrom, SentinelConnection};
 
 /// Group and version of all kinds, as written in `apiVersion`.
 pub const API_VERSION: &str = "tidegate.dev/v1alpha1";
@@ -358,7 +360,7 @@ pub struct ClusterConnectionBody {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryConnection {}
 
-/// A Redis server: `address`, or `host` and `port`.
+/// A Redis, reached in exactly one way: `address` (or `host` and `port`), `sentinel`, `cluster` or `unixSocket`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RedisConnection {
@@ -372,7 +374,20 @@ pub struct RedisConnection {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
-    /// Number of the database. Default 0.
+    /// Instead of address: sentinels, which know the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<SentinelConnection>,
+    /// Instead of address: a Redis Cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterNodes>,
+    /// Instead of address: path of a Unix socket. Only in manifest files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unix_socket: Option<String>,
+    /// primary (the default), or replica: a replica that is in step with its primary, as long as there is one. With
+    /// address, that server may be a replica, and is read only while it is in step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_from: Option<ReadFrom>,
+    /// Number of the database. Default 0. A Redis Cluster has no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub database: Option<i32>,

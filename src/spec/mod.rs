@@ -17,6 +17,7 @@ pub(crate) mod report;
 pub(crate) mod schema;
 mod secret;
 mod source;
+mod topology;
 pub(crate) mod tree;
 pub mod units;
 pub(crate) mod validate;
@@ -30,6 +31,7 @@ pub use source::{
     Arq, BullMq, Celery, CeleryInFlight, Dramatiq, RedisList, RedisStream, Resque, Rq, ScoreUnit, Sidekiq, Source,
     StreamBacklog,
 };
+pub use topology::{Login, ReadFrom, Sentinel, Topology, unix_socket};
 
 use crate::model::{AutoscalerId, Key, Replicas};
 
@@ -278,31 +280,35 @@ impl ConnectionSpec {
     pub fn secret_keys(&self) -> Vec<&SecretKey> {
         let Server::Redis(redis) = &self.server else { return Vec::new() };
         let mut keys = Vec::new();
-        if let Some(UserRef::Kubernetes(key)) = &redis.username {
-            keys.push(key);
+        for login in redis.logins() {
+            if let Some(UserRef::Kubernetes(key)) = login.username {
+                keys.push(key);
+            }
+            if let Some(SecretRef::Kubernetes(key)) = login.password {
+                keys.push(key);
+            }
+            let client = login.tls.and_then(|tls| tls.client.as_ref());
+            let pems = [
+                login.tls.and_then(|tls| tls.authorities.as_ref()),
+                client.map(|client| &client.certificate),
+                client.map(|client| &client.key),
+            ];
+            keys.extend(pems.into_iter().flatten().filter_map(|pem| match pem {
+                PemRef::Kubernetes(key) => Some(key),
+                PemRef::File(_) => None,
+            }));
         }
-        if let Some(SecretRef::Kubernetes(key)) = &redis.password {
-            keys.push(key);
-        }
-        let tls = redis.tls.as_ref();
-        let client = tls.and_then(|tls| tls.client.as_ref());
-        let pems = [
-            tls.and_then(|tls| tls.authorities.as_ref()),
-            client.map(|client| &client.certificate),
-            client.map(|client| &client.key),
-        ];
-        keys.extend(pems.into_iter().flatten().filter_map(|pem| match pem {
-            PemRef::Kubernetes(key) => Some(key),
-            PemRef::File(_) => None,
-        }));
         keys
     }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RedisServer {
-    /// `host:port`.
+    /// `host:port`, or the path of a Unix socket. What the server is called in messages: where there are several, the
+    /// first that is written.
     pub address: String,
+    pub topology: Topology,
+    pub read_from: ReadFrom,
     pub database: u32,
     pub username: Option<UserRef>,
     pub password: Option<SecretRef>,

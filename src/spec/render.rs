@@ -2,6 +2,7 @@
 //!
 //! Secrets written in a file come out as `[redacted]`; everything else reads back as the same spec.
 
+mod connection;
 mod source;
 
 use std::collections::BTreeMap;
@@ -14,13 +15,12 @@ use crate::spec::grants::Declared;
 use crate::spec::load::Loaded;
 use crate::spec::manifest::{
     self, API_VERSION, BacklogPerReplica, ClusterConnectionBody, ConnectionBody, DurationText, Fixed, GROUP, Load,
-    MemoryConnection, PasswordFrom, PasswordText, PemFrom, QuantityText, QueueAutoscalerBody, RedisConnection,
-    ScaleTargetRef, SecretKeyRef, Tls, Trigger, UsernameFrom,
+    MemoryConnection, QuantityText, QueueAutoscalerBody, ScaleTargetRef, Trigger,
 };
 use crate::spec::units::{Quantity, format_duration};
 use crate::spec::{
-    AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, PemRef, Policy, RateKind, RedisServer, ScalingRules,
-    SecretKey, SecretRef, SelectPolicy, Server, TriggerSpec, UserRef,
+    AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, Policy, RateKind, ScalingRules, SelectPolicy, Server,
+    TriggerSpec,
 };
 
 /// One object in manifest form.
@@ -76,7 +76,7 @@ pub(crate) fn cluster_connection_document(name: &str, body: ClusterConnectionBod
 /// Everything that was loaded: connections first, because autoscalers refer to them.
 #[must_use]
 pub fn documents(loaded: &Loaded) -> Vec<Document> {
-    let connections = loaded.grants.declared().into_iter().map(connection);
+    let connections = loaded.grants.declared().into_iter().map(declared);
     connections.chain(loaded.autoscalers.iter().map(|spec| autoscaler(spec))).collect()
 }
 
@@ -86,9 +86,9 @@ fn document(kind: &'static str, namespace: Option<&str>, name: &str, spec: Body)
     Document { api_version: API_VERSION, kind, metadata, spec }
 }
 
-fn connection(declared: Declared<'_>) -> Document {
+fn declared(declared: Declared<'_>) -> Document {
     let (redis, memory) = match &declared.connection.server {
-        Server::Redis(redis) => (Some(redis_connection(redis, declared.namespace)), None),
+        Server::Redis(redis) => (Some(connection::redis(redis, declared.namespace)), None),
         Server::Memory => (None, Some(MemoryConnection {})),
     };
     match declared.namespace {
@@ -100,72 +100,6 @@ fn connection(declared: Declared<'_>) -> Document {
             let body = ClusterConnectionBody { allowed_namespaces, redis, memory };
             document("ClusterConnection", None, declared.name, Body::ClusterConnection(body))
         }
-    }
-}
-
-fn redis_connection(redis: &RedisServer, own_namespace: Option<&str>) -> RedisConnection {
-    let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
-    let secret = |key: &SecretKey| SecretKeyRef {
-        namespace: own_namespace.is_none().then(|| key.namespace.clone()),
-        name: Some(key.name.clone()),
-        key: Some(key.key.clone()),
-    };
-    let pem = |place: Option<&PemRef>| match place {
-        None => (None, None),
-        Some(PemRef::File(file)) => (Some(path(file)), None),
-        Some(PemRef::Kubernetes(key)) => (None, Some(PemFrom { secret_key_ref: Some(secret(key)) })),
-    };
-    let mut password = None;
-    let mut from = None;
-    match &redis.password {
-        None => {}
-        Some(SecretRef::Inline(_)) => password = Some(PasswordText::default()),
-        Some(SecretRef::Env(name)) => from = Some(PasswordFrom { env: Some(name.clone()), ..PasswordFrom::default() }),
-        Some(SecretRef::File(file)) => from = Some(PasswordFrom { file: Some(path(file)), ..PasswordFrom::default() }),
-        Some(SecretRef::Kubernetes(key)) => {
-            from = Some(PasswordFrom { secret_key_ref: Some(secret(key)), ..PasswordFrom::default() });
-        }
-    }
-    let (mut username, mut username_from) = (None, None);
-    match &redis.username {
-        None => {}
-        Some(UserRef::Inline(name)) => username = Some(name.clone()),
-        Some(UserRef::Env(name)) => {
-            username_from = Some(UsernameFrom { env: Some(name.clone()), ..UsernameFrom::default() });
-        }
-        Some(UserRef::File(file)) => {
-            username_from = Some(UsernameFrom { file: Some(path(file)), ..UsernameFrom::default() });
-        }
-        Some(UserRef::Kubernetes(key)) => {
-            username_from = Some(UsernameFrom { secret_key_ref: Some(secret(key)), ..UsernameFrom::default() });
-        }
-    }
-    RedisConnection {
-        address: Some(redis.address.clone()),
-        host: None,
-        port: None,
-        database: i32::try_from(redis.database).ok(),
-        username,
-        username_from,
-        password,
-        password_from: from,
-        tls: redis.tls.as_ref().map(|tls| {
-            let (ca_file, ca_from) = pem(tls.authorities.as_ref());
-            let (cert_file, cert_from) = pem(tls.client.as_ref().map(|client| &client.certificate));
-            let (key_file, key_from) = pem(tls.client.as_ref().map(|client| &client.key));
-            Tls {
-                ca_file,
-                ca_from,
-                cert_file,
-                cert_from,
-                key_file,
-                key_from,
-                server_name: tls.server_name.clone(),
-                insecure_skip_verify: Some(tls.insecure_skip_verify),
-            }
-        }),
-        connect_timeout: duration(redis.connect_timeout),
-        response_timeout: duration(redis.response_timeout),
     }
 }
 

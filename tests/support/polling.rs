@@ -193,15 +193,7 @@ pub fn kind_of(sample: &Sample) -> Option<FailureKind> {
 
 /// A Redis at `address` without a password, with timeouts short enough for tests.
 pub fn redis_server(address: String) -> RedisServer {
-    RedisServer {
-        address,
-        database: 0,
-        username: None,
-        password: None,
-        tls: None,
-        connect_timeout: Duration::from_millis(500),
-        response_timeout: Duration::from_millis(300),
-    }
+    RedisServer { connect_timeout: Duration::from_millis(500), ..RedisServer::at(address, Duration::from_millis(300)) }
 }
 
 pub fn redis(address: String) -> Arc<ConnectionSpec> {

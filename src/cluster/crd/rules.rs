@@ -26,7 +26,7 @@ impl Default {
     }
 }
 
-pub(super) const DEFAULTS: [(&str, Default); 21] = [
+pub(super) const DEFAULTS: [(&str, Default); 23] = [
     ("spec.scaleTargetRef.kind", Default::Text("Deployment")),
     ("spec.minReplicas", Default::Number(0)),
     ("spec.maxReplicas", Default::Number(100)),
@@ -47,11 +47,13 @@ pub(super) const DEFAULTS: [(&str, Default); 21] = [
     ("spec.redis.database", Default::Number(0)),
     ("spec.redis.connectTimeout", Default::Text("1s")),
     ("spec.redis.responseTimeout", Default::Text("1s")),
+    ("spec.redis.readFrom", Default::Text("primary")),
     ("spec.redis.tls.insecureSkipVerify", Default::Flag(false)),
+    ("spec.redis.sentinel.tls.insecureSkipVerify", Default::Flag(false)),
 ];
 
 /// Fields without which a block means nothing. The server says so by itself.
-pub(super) const REQUIRED: [(&str, &[&str]); 21] = [
+pub(super) const REQUIRED: [(&str, &[&str]); 26] = [
     ("spec.scaleTargetRef", &["name"]),
     ("spec.triggers[]", &["policy"]),
     ("spec.triggers[].redisSet", &["keys"]),
@@ -71,6 +73,11 @@ pub(super) const REQUIRED: [(&str, &[&str]); 21] = [
     ("spec.redis.tls.caFrom", &["secretKeyRef"]),
     ("spec.redis.tls.certFrom", &["secretKeyRef"]),
     ("spec.redis.tls.keyFrom", &["secretKeyRef"]),
+    ("spec.redis.sentinel", &["addresses", "master"]),
+    ("spec.redis.sentinel.tls.caFrom", &["secretKeyRef"]),
+    ("spec.redis.sentinel.tls.certFrom", &["secretKeyRef"]),
+    ("spec.redis.sentinel.tls.keyFrom", &["secretKeyRef"]),
+    ("spec.redis.cluster", &["addresses"]),
     ("spec.behavior.scaleUp.policies[]", &["periodSeconds", "type", "value"]),
     ("spec.behavior.scaleDown.policies[]", &["periodSeconds", "type", "value"]),
 ];
@@ -131,7 +138,7 @@ pub(super) struct One {
     pub(super) example: &'static str,
 }
 
-pub(super) const EXACTLY_ONE: [One; 6] = [
+pub(super) const EXACTLY_ONE: [One; 8] = [
     One {
         at: "spec",
         what: "server block",
@@ -182,6 +189,18 @@ pub(super) const EXACTLY_ONE: [One; 6] = [
         blocks: &[],
         example: "secretKeyRef: { name: redis, key: password }",
     },
+    One {
+        at: "spec.redis.sentinel.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.redis.sentinel.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
 ];
 
 /// What only files may say: a custom resource is written by whoever may, and tidegate's files and variables are none
@@ -193,11 +212,21 @@ pub(super) struct Refused {
     pub(super) message: &'static str,
 }
 
-pub(super) const REFUSED: [Refused; 8] = [
+pub(super) const REFUSED: [Refused; 10] = [
     Refused {
         block: ".redis",
         field: "password",
         message: "a custom resource is no place for a password: too many may read it; put it into a Secret and write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
+    },
+    Refused {
+        block: ".redis.sentinel",
+        field: "password",
+        message: "a custom resource is no place for a password: too many may read it; put it into a Secret and write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
+    },
+    Refused {
+        block: ".redis",
+        field: "unixSocket",
+        message: "a custom resource may not name a socket of the machine that tidegate runs on; write the server's address",
     },
     Refused {
         block: ".usernameFrom",
@@ -243,13 +272,13 @@ pub(super) struct Rule {
     pub(super) at: &'static str,
     pub(super) rule: &'static str,
     pub(super) message: &'static str,
-    /// Where the cure belongs, below `at`.
+    /// Where the cure belongs, below `at`; empty: there.
     pub(super) field: &'static str,
 }
 
 const AUTOSCALER: Option<Kind> = Some(Kind::QueueAutoscaler);
 
-pub(super) const RULES: [Rule; 15] = [
+pub(super) const RULES: [Rule; 23] = [
     Rule {
         kind: AUTOSCALER,
         at: "spec",
@@ -302,9 +331,23 @@ pub(super) const RULES: [Rule; 15] = [
     Rule {
         kind: None,
         at: "spec.redis",
-        rule: "has(self.address) || has(self.host)",
+        rule: "has(self.address) || has(self.host) || has(self.sentinel) || has(self.cluster) || has(self.unixSocket)",
         message: "missing; e.g. address: redis-service:6379",
         field: ".address",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis",
+        rule: "(has(self.address) || has(self.host) ? 1 : 0) + (has(self.sentinel) ? 1 : 0) + (has(self.cluster) ? 1 : 0) + (has(self.unixSocket) ? 1 : 0) <= 1",
+        message: "exactly one way to the server is needed, found more than one of address, sentinel, cluster, unixSocket; keep one and take the others out",
+        field: "",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis",
+        rule: "!has(self.cluster) || self.database == 0",
+        message: "a Redis Cluster has database 0 only; take database out",
+        field: ".database",
     },
     Rule {
         kind: None,
@@ -316,7 +359,7 @@ pub(super) const RULES: [Rule; 15] = [
     Rule {
         kind: None,
         at: "spec.redis",
-        rule: "!(has(self.address) && has(self.port))",
+        rule: "!has(self.port) || has(self.host)",
         message: "port goes with host; an address has its port in it; take port out",
         field: ".port",
     },
@@ -327,6 +370,20 @@ pub(super) const RULES: [Rule; 15] = [
         rule: "!has(self.address) || self.address.matches('^([^/@?#*,: ]+|.[0-9A-Fa-f:.]+.):[0-9]+$')",
         message: "not an address; write host:port, such as redis-service:6379",
         field: ".address",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.sentinel.addresses[]",
+        rule: "self.matches('^([^/@?#*,: ]+|.[0-9A-Fa-f:.]+.):[0-9]+$')",
+        message: "not an address; write host:port, such as redis-sentinel:26379",
+        field: "",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.cluster.addresses[]",
+        rule: "self.matches('^([^/@?#*,: ]+|.[0-9A-Fa-f:.]+.):[0-9]+$')",
+        message: "not an address; write host:port, such as redis-cluster:6379",
+        field: "",
     },
     Rule {
         kind: None,
@@ -352,6 +409,34 @@ pub(super) const RULES: [Rule; 15] = [
     Rule {
         kind: None,
         at: "spec.redis.tls",
+        rule: "!has(self.keyFrom) || has(self.certFrom) || has(self.certFile)",
+        message: "missing: keyFrom is written, and a certificate goes with its key; e.g. certFrom: { secretKeyRef: { name: redis-tls, key: tls.crt } }, or take keyFrom out",
+        field: ".certFrom",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.sentinel",
+        rule: "!(has(self.username) && has(self.usernameFrom))",
+        message: "both username and usernameFrom are written; keep one of the two",
+        field: ".username",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.sentinel.tls",
+        rule: "has(self.caFrom) || has(self.caFile) || self.insecureSkipVerify",
+        message: "missing: the authority whose certificates are to be trusted; e.g. caFrom: { secretKeyRef: { name: redis-tls, key: ca.crt } }",
+        field: ".caFrom",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.sentinel.tls",
+        rule: "!has(self.certFrom) || has(self.keyFrom) || has(self.keyFile)",
+        message: "missing: certFrom is written, and a certificate goes with its key; e.g. keyFrom: { secretKeyRef: { name: redis-tls, key: tls.key } }, or take certFrom out",
+        field: ".keyFrom",
+    },
+    Rule {
+        kind: None,
+        at: "spec.redis.sentinel.tls",
         rule: "!has(self.keyFrom) || has(self.certFrom) || has(self.certFile)",
         message: "missing: keyFrom is written, and a certificate goes with its key; e.g. certFrom: { secretKeyRef: { name: redis-tls, key: tls.crt } }, or take keyFrom out",
         field: ".certFrom",

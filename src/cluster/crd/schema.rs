@@ -172,7 +172,11 @@ fn written(kind: Kind, path: &str, node: &mut Map<String, Value>) {
     let ours = |rule: &&Rule| rule.at == path && rule.kind.is_none_or(|of| of == kind);
     for Rule { rule, message, field, .. } in rules::RULES.iter().filter(ours) {
         let rule = rule.replace("DURATION", DURATION);
-        push(node, json!({ "rule": rule, "message": message, "fieldPath": field }));
+        let mut one = json!({ "rule": rule, "message": message, "fieldPath": field });
+        if let Some(one) = one.as_object_mut().filter(|_| field.is_empty()) {
+            one.remove("fieldPath");
+        }
+        push(node, one);
     }
 }
 

@@ -252,7 +252,7 @@ fn failure(kind: FailureKind, sentence: String) -> ReadFailure {
 }
 
 /// `text` cut at a character boundary within [`LONGEST_DETAIL`] bytes.
-fn clipped(text: &str) -> &str {
+pub(super) fn clipped(text: &str) -> &str {
     text.get(..text.floor_char_boundary(LONGEST_DETAIL)).unwrap_or("")
 }
 

@@ -1,4 +1,4 @@
-//! From a `RedisServer` to a connection that is ready to be asked.
+//! From a `RedisServer` to connections that are ready to be asked: one to each server that `topology` finds behind it.
 //!
 //! Without TLS the connection comes from a `deadpool-redis` pool of one. It is taken once and held: a checkout a round
 //! would cost a round trip, and half of the CPU of a small fleet. On an error it is thrown away, not returned. With
@@ -15,35 +15,49 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Value};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::material::{Credentials, Reader};
+use super::topology::{self, Link};
 use super::{classify, tls};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::Material;
 use crate::source::secrets::Secrets;
-use crate::spec::{RedisServer, RedisTls, Secret};
+use crate::spec::grants::Fence;
+use crate::spec::{RedisServer, RedisTls, Secret, Sentinel, Topology, unix_socket};
 
 /// How the connection shows in `CLIENT LIST`, so that an operator can tell who asks.
 const CLIENT_NAME: &str = "tidegate";
 
-/// A connection that is logged in and has its database selected.
-pub struct Link {
+/// A connection to one server that is logged in and has its database selected.
+pub(super) struct Wire {
+    address: Arc<str>,
     connection: MultiplexedConnection,
     /// What moves its bytes, where that is ours to keep. The library's own end waits for answers that are still due,
     /// which a frozen server never sends.
     _driver: Option<AbortOnDropHandle<()>>,
-    material: Option<Material>,
 }
 
-impl Link {
+impl Wire {
+    pub(super) fn address(&self) -> &Arc<str> {
+        &self.address
+    }
+
+    /// The same connection once more, for whoever looks after it; it ends when this one does.
+    pub(super) fn twin(&self) -> Wire {
+        Wire { address: Arc::clone(&self.address), connection: self.connection.clone(), _driver: None }
+    }
+
     /// The connection to send on; its copies share the socket.
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 
-    pub(super) fn material(&self) -> Option<Material> {
-        self.material
+    /// The answer to one command, errors among them.
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, ReadFailure> {
+        let answer = self.connection.clone().send_packed_command(command).await;
+        answer.map_err(|error| classify::connection_failure(&self.address, &error))
     }
 }
 
@@ -52,68 +66,157 @@ impl Link {
 pub(super) struct Connector {
     server: Arc<RedisServer>,
     reader: Reader,
-    pool: Option<Pool>,
+    /// Reads the sentinels' own login.
+    sentinels: Option<Reader>,
+    fence: Fence,
+}
+
+/// What it takes to log in, as it was read for one connect.
+pub(super) struct Logins {
+    pub(super) own: Credentials,
+    pub(super) sentinels: Option<Credentials>,
+}
+
+impl Logins {
+    pub(super) fn material(&self) -> Option<Material> {
+        Material::of_both(self.own.material, self.sentinels.as_ref().and_then(|login| login.material))
+    }
 }
 
 impl Connector {
     pub(super) fn new(server: RedisServer, secrets: Secrets) -> Self {
-        // One that cannot be built is tried again at every connect, so that the reason is reported where connecting is.
-        let pool = if server.tls.is_none() { pool(&server).ok() } else { None };
+        let sentinels = match &server.topology {
+            Topology::Sentinel(sentinel) => {
+                let as_server = RedisServer {
+                    username: sentinel.username.clone(),
+                    password: sentinel.password.clone(),
+                    tls: sentinel.tls.clone(),
+                    ..RedisServer::at(server.address.as_str(), server.connect_timeout)
+                };
+                Some(Reader::new(Arc::new(as_server), secrets.clone()))
+            }
+            Topology::Single | Topology::Cluster { .. } => None,
+        };
         let server = Arc::new(server);
-        Connector { reader: Reader::new(Arc::clone(&server), secrets), server, pool }
+        let reader = Reader::new(Arc::clone(&server), secrets);
+        Connector { reader, sentinels, server, fence: Fence::default() }
+    }
+
+    pub(super) fn behind(self, fence: Fence) -> Self {
+        Connector { fence, ..self }
     }
 
     pub(super) fn server(&self) -> &RedisServer {
         &self.server
     }
 
-    pub(super) fn reader(&self) -> &Reader {
-        &self.reader
+    /// What a link opened now would be made of.
+    pub(super) async fn look(self) -> Option<Material> {
+        let own = self.reader.look().await;
+        let sentinels = match self.sentinels {
+            Some(reader) => reader.look().await,
+            None => None,
+        };
+        Material::of_both(own, sentinels)
     }
 
-    /// Connects, authenticates, selects the database; all of it within `connect_timeout`.
+    /// Tells of changed Secrets; `None` where there are none to wait for.
+    pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
+        self.reader.changes().or_else(|| self.sentinels.as_ref()?.changes())
+    }
+
+    /// Connects, authenticates, selects the database, and whatever else the topology wants; all of it within
+    /// `connect_timeout`.
     pub(super) async fn connect(self) -> Result<Link, ReadFailure> {
-        let address = &self.server.address;
+        let opening = async { topology::open(&self, self.read_logins().await?).await };
+        self.within(opening).await
+    }
+
+    /// One more connection, to a node that others have told of; within `connect_timeout`, too.
+    pub(super) async fn connect_to(&self, address: &str, readonly: bool) -> Result<Wire, ReadFailure> {
+        let opening = async {
+            let logins = self.read_logins().await?;
+            let wire = self.open(address, &logins.own).await?;
+            if readonly && let Value::ServerError(error) = wire.ask(&redis::cmd("READONLY")).await? {
+                return Err(classify::server_failure(address, &error));
+            }
+            Ok(wire)
+        };
         let bound = self.server.connect_timeout;
-        let end = tokio::time::sleep(bound);
-        tokio::pin!(end);
-        let credentials = tokio::select! {
-            biased;
-            credentials = self.reader.read() => credentials?,
-            () = &mut end => return Err(ReadFailure::new(
+        let late = || classify::timeout(address, "connectTimeout", bound);
+        tokio::time::timeout(bound, opening).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = Result<T, ReadFailure>>) -> Result<T, ReadFailure> {
+        let bound = self.server.connect_timeout;
+        let late = || classify::timeout(&self.server.address, "connectTimeout", bound);
+        tokio::time::timeout(bound, work).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Reads secrets and certificates. A mount that hangs has a sentence of its own, a little before connecting as a
+    /// whole has taken too long.
+    pub(super) async fn read_logins(&self) -> Result<Logins, ReadFailure> {
+        let reading = async {
+            let own = self.reader.read().await?;
+            let sentinels = match &self.sentinels {
+                Some(reader) => Some(reader.read().await?),
+                None => None,
+            };
+            Ok(Logins { own, sentinels })
+        };
+        let bound = self.server.connect_timeout;
+        tokio::time::timeout(bound * 15 / 16, reading).await.unwrap_or_else(|_| {
+            Err(ReadFailure::new(
                 FailureKind::Configuration,
                 format!(
-                    "{address}: its secrets and certificates could not be read within connectTimeout ({} ms): does \
-                     the mount of their files hang?",
+                    "{}: its secrets and certificates could not be read within connectTimeout ({} ms): does the mount \
+                     of their files hang?",
+                    self.server.address,
                     bound.as_millis()
                 ),
-            )),
-        };
-        tokio::select! {
-            biased;
-            link = self.open(&credentials) => link,
-            () = end => Err(classify::timeout(address, "connectTimeout", bound)),
-        }
+            ))
+        })
     }
 
-    async fn open(&self, credentials: &Credentials) -> Result<Link, ReadFailure> {
-        let (mut connection, driver) = match &self.server.tls {
-            None => (self.plain().await?, None),
+    /// Opens a connection to a server that holds keys.
+    pub(super) async fn open(&self, address: &str, credentials: &Credentials) -> Result<Wire, ReadFailure> {
+        self.open_with(address, self.server.tls.as_ref(), credentials, self.server.database).await
+    }
+
+    /// Opens a connection to a sentinel.
+    pub(super) async fn open_sentinel(
+        &self,
+        address: &str,
+        sentinel: &Sentinel,
+        credentials: &Credentials,
+    ) -> Result<Wire, ReadFailure> {
+        self.open_with(address, sentinel.tls.as_ref(), credentials, 0).await
+    }
+
+    /// The one way to any server: nobody gets past the fence.
+    async fn open_with(
+        &self,
+        address: &str,
+        tls: Option<&RedisTls>,
+        credentials: &Credentials,
+        database: u32,
+    ) -> Result<Wire, ReadFailure> {
+        if !self.fence.permits(address) {
+            return Err(beyond_the_fence(address));
+        }
+        let (mut connection, driver) = match tls {
+            None => (self.plain(address).await?, None),
             Some(tls) => {
-                self.encrypted(tls, credentials).await.map(|(connection, driver)| (connection, Some(driver)))?
+                let (connection, driver) = self.encrypted(address, tls, credentials).await?;
+                (connection, Some(driver))
             }
         };
-        shake_hands(&mut connection, &self.server, credentials).await?;
-        Ok(Link { connection, _driver: driver, material: credentials.material })
+        shake_hands(&mut connection, address, database, credentials).await?;
+        Ok(Wire { address: address.into(), connection, _driver: driver })
     }
 
-    async fn plain(&self) -> Result<MultiplexedConnection, ReadFailure> {
-        let address = &self.server.address;
-        let pool = match &self.pool {
-            Some(pool) => pool.clone(),
-            None => pool(&self.server)?,
-        };
-        let connection = pool.get().await.map_err(|error| match error {
+    async fn plain(&self, address: &str) -> Result<MultiplexedConnection, ReadFailure> {
+        let connection = pool(address, &self.server)?.get().await.map_err(|error| match error {
             PoolError::Backend(error) => classify::connection_failure(address, &error),
             other => ReadFailure::new(FailureKind::Unreachable, format!("{address}: {other}")),
         })?;
@@ -123,10 +226,10 @@ impl Connector {
 
     async fn encrypted(
         &self,
+        address: &str,
         tls: &RedisTls,
         credentials: &Credentials,
     ) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), ReadFailure> {
-        let address = &self.server.address;
         let (host, port) = host_and_port(address)?;
         let stream = TcpStream::connect((host.as_str(), port)).await;
         // As for the plain connection: a round of several segments does not wait for acknowledgements (Nagle).
@@ -140,6 +243,17 @@ impl Connector {
     }
 }
 
+/// Only servers that others name get here: what is declared was held against the fence when it was read.
+fn beyond_the_fence(address: &str) -> ReadFailure {
+    ReadFailure::new(
+        FailureKind::Configuration,
+        format!(
+            "no connection may lead to {address}: it is not in --only-addresses; add it, or have the servers announce \
+             names that are"
+        ),
+    )
+}
+
 /// Neither password nor database: the handshake is ours.
 fn settings() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_skip_set_lib_name()
@@ -150,10 +264,16 @@ fn limits(server: &RedisServer) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(Some(server.response_timeout))
 }
 
-fn pool(server: &RedisServer) -> Result<Pool, ReadFailure> {
-    let (host, port) = host_and_port(&server.address)?;
-    let refused = |error: redis::RedisError| classify::connection_failure(&server.address, &error);
-    let info = ConnectionAddr::Tcp(host, port)
+fn pool(address: &str, server: &RedisServer) -> Result<Pool, ReadFailure> {
+    let place = match unix_socket(address) {
+        Some(path) => ConnectionAddr::Unix(path.to_owned()),
+        None => {
+            let (host, port) = host_and_port(address)?;
+            ConnectionAddr::Tcp(host, port)
+        }
+    };
+    let refused = |error: redis::RedisError| classify::connection_failure(address, &error);
+    let info = place
         .into_connection_info()
         .map_err(refused)?
         .set_redis_settings(settings())
@@ -163,15 +283,15 @@ fn pool(server: &RedisServer) -> Result<Pool, ReadFailure> {
     Pool::builder(manager)
         .max_size(1)
         .build()
-        .map_err(|error| ReadFailure::new(FailureKind::Configuration, format!("{}: {error}", server.address)))
+        .map_err(|error| ReadFailure::new(FailureKind::Configuration, format!("{address}: {error}")))
 }
 
 async fn shake_hands(
     connection: &mut MultiplexedConnection,
-    server: &RedisServer,
+    address: &str,
+    database: u32,
     credentials: &Credentials,
 ) -> Result<(), ReadFailure> {
-    let address = &server.address;
     let (username, password) = (&credentials.username, &credentials.password);
     if username.is_some() || password.is_some() {
         let mut auth = redis::cmd("AUTH");
@@ -189,9 +309,9 @@ async fn shake_hands(
         Err(failure) if failure.kind == FailureKind::PermissionDenied => {}
         other => other?,
     }
-    if server.database != 0 {
+    if database != 0 {
         let mut select = redis::cmd("SELECT");
-        select.arg(server.database);
+        select.arg(database);
         ask(connection, address, &select).await?;
     }
     Ok(())

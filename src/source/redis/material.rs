@@ -303,15 +303,7 @@ mod tests {
     use crate::spec::SecretContent;
 
     fn server(username: Option<UserRef>, password: Option<SecretRef>) -> RedisServer {
-        RedisServer {
-            address: "redis:6379".to_owned(),
-            database: 0,
-            username,
-            password,
-            tls: None,
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
-        }
+        RedisServer { username, password, ..RedisServer::at("redis:6379", Duration::from_secs(1)) }
     }
 
     fn key(key: &str) -> SecretKey {

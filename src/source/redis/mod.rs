@@ -17,6 +17,7 @@ mod queues;
 mod reply;
 mod survey;
 mod tls;
+mod topology;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,14 +28,16 @@ use redis::{Pipeline, Value};
 use tokio::sync::watch;
 
 use self::connect::Connector;
-pub use self::connect::Link;
 use self::length::{Slot, Verdict};
 pub use self::survey::Survey;
-use self::survey::{Command, Progress, Sender, Standing};
+use self::survey::{Progress, Standing};
+pub use self::topology::Link;
+use self::topology::{Careful, Servers, Spread};
 use super::secrets::Secrets;
 use super::{Answers, Backend, Material, Moment, Read, ReadId, Wanted};
 use crate::model::{FailureKind, ReadFailure};
-use crate::spec::{RedisServer, Source};
+use crate::spec::grants::Fence;
+use crate::spec::{RedisServer, Source, Topology};
 
 /// Reads in one pipeline. Measured with this library on one core: below 500 every chunk's own cost shows in the CPU
 /// per sample, above it nothing is gained; and Redis takes 16 KiB of requests from a client in one turn (some 400 to
@@ -66,6 +69,9 @@ enum Tracked {
 /// Pipelines for one set of reads.
 pub struct Batch {
     chunks: Vec<Chunk>,
+    /// The same of a Cluster, whose chunks follow from where slots lie: numbers and where their answers belong.
+    numbers: Vec<(usize, ReadId)>,
+    spread: Spread,
     surveys: Vec<(usize, ReadId)>,
     reads: usize,
     learnt: u64,
@@ -83,6 +89,12 @@ impl RedisBackend {
     #[must_use]
     pub fn new(server: RedisServer, secrets: Secrets) -> Self {
         RedisBackend { connector: Connector::new(server, secrets), tracked: Vec::new(), free: Vec::new(), learnt: 0 }
+    }
+
+    /// Connects to nothing beyond `fence`, whoever leads there.
+    #[must_use]
+    pub fn behind(self, fence: Fence) -> Self {
+        RedisBackend { connector: self.connector.behind(fence), ..self }
     }
 
     fn number(&self, read: ReadId) -> Option<&Slot> {
@@ -105,21 +117,34 @@ impl RedisBackend {
         Chunk { reads: reads.to_vec(), pipeline: self.pipeline(reads, |slot, p| slot.ask(at, p)), goes_by_time }
     }
 
+    /// Asks one server for the numbers of a batch.
+    async fn ask_one(
+        &mut self,
+        connection: &MultiplexedConnection,
+        chunks: &[Chunk],
+        at: Moment,
+        answers: &mut Answers,
+    ) -> Result<(), ReadFailure> {
+        let mut surprises = Vec::new();
+        self.ask(connection, chunks, answers, &mut surprises).await?;
+        if surprises.is_empty() { Ok(()) } else { self.relearn(connection, &surprises, at, answers).await }
+    }
+
     /// Sends all chunks and takes their replies in order.
     async fn ask(
         &self,
-        link: &Link,
+        connection: &MultiplexedConnection,
         chunks: &[Chunk],
         answers: &mut Answers,
         surprises: &mut Vec<(usize, ReadId)>,
     ) -> Result<(), ReadFailure> {
         let mut waiting = chunks.iter();
         let mut flying: FuturesOrdered<_> =
-            waiting.by_ref().take(IN_FLIGHT).map(|chunk| send(link.connection(), chunk)).collect();
+            waiting.by_ref().take(IN_FLIGHT).map(|chunk| send(connection.clone(), chunk)).collect();
         while let Some((chunk, replies)) = flying.next().await {
             let replies = replies.map_err(|error| self.failed(&error))?;
             if let Some(next) = waiting.next() {
-                flying.push_back(send(link.connection(), next));
+                flying.push_back(send(connection.clone(), next));
             }
             self.take(&chunk.reads, &replies, answers, surprises)?;
         }
@@ -148,7 +173,7 @@ impl RedisBackend {
     /// Learns the types of keys that surprised us, and asks them again the right way, within the same round.
     async fn relearn(
         &mut self,
-        link: &Link,
+        connection: &MultiplexedConnection,
         surprises: &[(usize, ReadId)],
         at: Moment,
         answers: &mut Answers,
@@ -156,7 +181,7 @@ impl RedisBackend {
         for part in surprises.chunks(CHUNK) {
             let pipeline = self.pipeline(part, Slot::ask_type);
             let types = Chunk { pipeline, reads: part.to_vec(), goes_by_time: false };
-            let (_, kinds) = send(link.connection(), &types).await;
+            let (_, kinds) = send(connection.clone(), &types).await;
             let kinds = kinds.map_err(|error| self.failed(&error))?;
 
             let mut learnt = Vec::with_capacity(part.len());
@@ -173,7 +198,7 @@ impl RedisBackend {
             if again.reads.is_empty() {
                 continue;
             }
-            let (_, counts) = send(link.connection(), &again).await;
+            let (_, counts) = send(connection.clone(), &again).await;
             let counts = counts.map_err(|error| self.failed(&error))?;
             for ((position, _), count) in learnt.iter().zip(&counts) {
                 // Anything but a number leaves the failure that is there: the key changes its type as we look.
@@ -188,21 +213,27 @@ impl RedisBackend {
     /// Takes forward the surveys that are due, and answers all.
     async fn look_around(
         &mut self,
-        link: &Link,
+        servers: &mut Servers,
         surveys: &[(usize, ReadId)],
         at: Moment,
         answers: &mut Answers,
     ) -> Result<(), ReadFailure> {
-        let is_due = |read: &ReadId| match self.tracked.get(read.index()) {
-            Some(Tracked::Survey(standing)) => standing.is_due(at.tick).then(|| standing.begin(at)),
-            _ => None,
-        };
-        let (due, begun): (Vec<ReadId>, Vec<Progress>) =
-            surveys.iter().filter_map(|(_, read)| Some((*read, is_due(read)?))).unzip();
-        if !begun.is_empty() {
+        // Once more, should the server turn out not to be the one to be asked.
+        for _ in 0..2 {
+            let is_due = |read: &ReadId| match self.tracked.get(read.index()) {
+                Some(Tracked::Survey(standing)) => standing.is_due(at.tick).then(|| standing.begin(at)),
+                _ => None,
+            };
+            let (due, begun): (Vec<ReadId>, Vec<Progress>) =
+                surveys.iter().filter_map(|(_, read)| Some((*read, is_due(read)?))).unzip();
+            if begun.is_empty() {
+                break;
+            }
             let address = &self.connector.server().address;
-            let mut sender = Careful { address, connection: link.connection() };
-            let ended = survey::conduct(address, &mut sender, begun).await?;
+            let ended = survey::conduct(address, &mut Careful { address, servers }, begun).await?;
+            if !servers.vouch().await? {
+                continue;
+            }
             for (read, (facts, kept)) in due.into_iter().zip(ended) {
                 if let Some(Tracked::Survey(standing)) = self.tracked.get_mut(read.index()) {
                     standing.conclude(at, spread(read), facts, kept);
@@ -244,27 +275,6 @@ async fn send(mut connection: MultiplexedConnection, chunk: &Chunk) -> (&Chunk, 
     (chunk, replies)
 }
 
-/// The library's connection as the way of surveys.
-struct Careful<'a> {
-    address: &'a str,
-    connection: MultiplexedConnection,
-}
-
-impl Sender for Careful<'_> {
-    async fn send(&mut self, commands: &[Command]) -> Result<Vec<Value>, ReadFailure> {
-        let mut replies = Vec::with_capacity(commands.len());
-        for part in commands.chunks(CHUNK) {
-            let mut pipeline = Pipeline::with_capacity(part.len());
-            for command in part {
-                pipeline.add_command(command.cmd.clone());
-            }
-            let part = self.connection.send_packed_commands(&pipeline, 0, part.len()).await;
-            replies.extend(part.map_err(|error| classify::connection_failure(self.address, &error))?);
-        }
-        Ok(replies)
-    }
-}
-
 impl Backend for RedisBackend {
     type Link = Link;
     type Batch = Batch;
@@ -292,8 +302,10 @@ impl Backend for RedisBackend {
     fn prepare(&mut self, reads: &[ReadId]) -> Batch {
         let placed = reads.iter().copied().enumerate();
         let (numbers, surveys): (Vec<_>, Vec<_>) = placed.partition(|(_, read)| self.number(*read).is_some());
-        let chunks = numbers.chunks(CHUNK).map(|reads| self.chunk(reads, 0)).collect();
-        Batch { chunks, surveys, reads: reads.len(), learnt: self.learnt }
+        let in_cluster = matches!(self.connector.server().topology, Topology::Cluster { .. });
+        let (numbers, alone) = if in_cluster { (numbers, Vec::new()) } else { (Vec::new(), numbers) };
+        let chunks = alone.chunks(CHUNK).map(|reads| self.chunk(reads, 0)).collect();
+        Batch { chunks, numbers, spread: Spread::default(), surveys, reads: reads.len(), learnt: self.learnt }
     }
 
     fn connect(&self) -> impl Future<Output = Result<Link, ReadFailure>> + Send + 'static {
@@ -305,11 +317,11 @@ impl Backend for RedisBackend {
     }
 
     fn look(&self) -> impl Future<Output = Option<Material>> + Send + 'static {
-        self.connector.reader().clone().look()
+        self.connector.clone().look()
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {
-        self.connector.reader().changes()
+        self.connector.changes()
     }
 
     async fn fetch(
@@ -321,16 +333,29 @@ impl Backend for RedisBackend {
     ) -> Result<(), ReadFailure> {
         answers.begin(batch.reads);
         let learnt = batch.learnt != self.learnt;
-        for chunk in batch.chunks.iter_mut().filter(|chunk| learnt || chunk.goes_by_time) {
+        let chunks = batch.chunks.iter_mut().chain(batch.spread.chunks());
+        for chunk in chunks.filter(|chunk| learnt || chunk.goes_by_time) {
             chunk.pipeline = self.pipeline(&chunk.reads, |slot, pipeline| slot.ask(at.unix_millis, pipeline));
         }
         batch.learnt = self.learnt;
-        let mut surprises = Vec::new();
-        self.ask(link, &batch.chunks, answers, &mut surprises).await?;
-        if !surprises.is_empty() {
-            self.relearn(link, &surprises, at, answers).await?;
+        match &mut link.servers {
+            Servers::One(one) => {
+                one.settle().await?;
+                self.ask_one(&one.wire().connection(), &batch.chunks, at, answers).await?;
+                if !one.vouch().await? {
+                    // By another server now, which has just been found to be the right one.
+                    answers.begin(batch.reads);
+                    self.ask_one(&one.wire().connection(), &batch.chunks, at, answers).await?;
+                }
+            }
+            Servers::Cluster(cluster) => {
+                self.ask_cluster(cluster, &batch.numbers, &mut batch.spread, at, answers).await?;
+            }
         }
-        if batch.surveys.is_empty() { Ok(()) } else { self.look_around(link, &batch.surveys, at, answers).await }
+        if batch.surveys.is_empty() {
+            return Ok(());
+        }
+        self.look_around(&mut link.servers, &batch.surveys, at, answers).await
     }
 }
 

@@ -124,7 +124,6 @@ pub(super) struct Kept {
 pub(super) struct Command {
     pub(super) cmd: Cmd,
     /// `None`: any node will do.
-    #[expect(dead_code, reason = "there is only one node so far")]
     pub(super) key: Option<Arc<str>>,
 }
 
@@ -206,9 +205,14 @@ impl Standing {
     }
 }
 
-/// Sends commands and brings their replies, one each: what a connection does.
+/// One for each command, in order. A failure is that of whoever was to answer: surveys that need it fail alone.
+pub(super) type Replies = Vec<Result<Value, ReadFailure>>;
+
+/// Sends commands and brings their replies: what a connection does.
 pub(super) trait Sender {
-    async fn send(&mut self, commands: &[Command]) -> Result<Vec<Value>, ReadFailure>;
+    /// # Errors
+    /// The server as a whole could not be asked, or does not serve.
+    async fn send(&mut self, commands: &[Command]) -> Result<Replies, ReadFailure>;
 }
 
 /// Takes surveys to their ends, all together. One result each, in order.
@@ -240,17 +244,13 @@ pub(super) async fn conduct(
             break;
         }
         let replies = if commands.is_empty() { Vec::new() } else { sender.send(&commands).await? };
-        if let Some(failure) = replies.iter().find_map(|reply| reply::of_server(address, reply)) {
-            return Err(failure);
-        }
-        let mut rest = replies.as_slice();
+        let mut replies = replies.into_iter();
         for (place, count, then) in waiting {
-            let Some((own, others)) = rest.split_at_checked(count) else {
-                set(&mut ended, place, (Err(reply::missing(address)), None));
-                continue;
-            };
-            rest = others;
-            going.push((place, then(own)));
+            match replies.by_ref().take(count).collect::<Result<Vec<Value>, ReadFailure>>() {
+                Ok(own) if own.len() == count => going.push((place, then(&own))),
+                Ok(_) => set(&mut ended, place, (Err(reply::missing(address)), None)),
+                Err(failure) => set(&mut ended, place, (Err(failure), None)),
+            }
         }
     }
     Ok(ended.into_iter().map(|end| end.unwrap_or_else(|| (Err(reply::missing(address)), None))).collect())

@@ -10,8 +10,8 @@ use crate::spec::limits::METADATA_VALUE_BYTES;
 use crate::spec::problem::Problem;
 use crate::spec::report::closest;
 
-/// KEDA's redis list trigger, its connection included.
-const OF_KEDA: [&str; 13] = [
+/// KEDA's redis list triggers, their connections included.
+const OF_KEDA: [&str; 14] = [
     "listName",
     "listLength",
     "activationListLength",
@@ -23,6 +23,7 @@ const OF_KEDA: [&str; 13] = [
     "ports",
     "username",
     "databaseIndex",
+    "sentinelMaster",
     "enableTLS",
     "unsafeSsl",
 ];
@@ -34,7 +35,6 @@ const OURS: [&str; 5] = ["autoscaler", "serve", "triggerType", "connection", "po
 const FOR_KEDA: [&str; 1] = ["scalerAddress"];
 
 /// Of triggers that are not supported yet; what they mean is said where they are missed.
-pub(super) const OF_SENTINEL: [&str; 1] = ["sentinelMaster"];
 pub(super) const OF_STREAMS: [&str; 5] = ["stream", "consumerGroup", "pendingEntriesCount", "lagCount", "streamLength"];
 
 /// What a key is called in messages.
@@ -135,9 +135,7 @@ impl<'a> Keys<'a> {
 
     /// One warning for each key that has no effect, the first `most` of them; then one for all others.
     pub(super) fn without_effect(&self, most: usize) -> Vec<Problem> {
-        // Without a trigger type, a sentinel's key is a problem, and said so.
-        let explained = |key: &str| !self.present.contains_key("triggerType") && OF_SENTINEL.contains(&key);
-        let mut all = self.present.keys().filter(|key| !explained(key)).filter_map(|key| without_effect(key));
+        let mut all = self.present.keys().filter_map(|key| without_effect(key));
         let mut warnings: Vec<Problem> = all.by_ref().take(most).collect();
         let others = all.count();
         if others > 0 {

@@ -7,14 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ScaledObject;
-use super::keys::{self, Found, Keys, path};
+use super::keys::{Found, Keys, path};
 use crate::spec::address;
-use crate::spec::grants::{Grants, Lookup, with_database};
+use crate::spec::grants::{Asked, Grants, Layout, Lookup, with_database};
 use crate::spec::problem::Problem;
-use crate::spec::{ConnectionSpec, RedisServer, RedisTls, Server, UserRef};
+use crate::spec::{ConnectionSpec, ReadFrom, RedisServer, RedisTls, Sentinel, Server, Topology, UserRef};
 
 /// Timeouts of a server that only an allow list knows; a Connection's default.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Addresses of one trigger: as many as a Connection may have.
+const MOST_ADDRESSES: usize = 100;
+
+/// How KEDA's trigger types differ, apart from what they count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Single,
+    Cluster,
+    Sentinel,
+}
 
 /// The connection, or `None` and at least one problem.
 pub(super) fn connection(
@@ -22,7 +33,7 @@ pub(super) fn connection(
     grants: &Grants,
     keys: &mut Keys<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
-    check_trigger_type(keys);
+    let said = said_kind(keys);
     if keys.text("serve").is_some_and(|serve| serve != "backlog") {
         let cure = "declare a QueueAutoscaler and write autoscaler: with its name, or take serve out";
         keys.problem("serve", "replicas can only be served of a named QueueAutoscaler", cure);
@@ -32,49 +43,103 @@ pub(super) fn connection(
     if let Some(found) = keys.find(&["connection"]) {
         return by_name(object, found, database, grants, keys);
     }
-    let (key, asked) = asked_address(keys)?;
-    let number = database.unwrap_or(0);
-    if let Some(connection) = grants.find_by_address(object.namespace, &asked, number) {
+    let (key, mut asked) = asked_addresses(keys)?;
+    let master = keys.text("sentinelMaster");
+    let kind = said.or_else(|| inferred_kind(master, &asked));
+    let layout = match kind {
+        None => Layout::Any,
+        Some(Kind::Single) => Layout::Single,
+        Some(Kind::Cluster) => Layout::Cluster,
+        Some(Kind::Sentinel) => {
+            let Some(master) = master else {
+                let cure = "e.g. sentinelMaster: mymaster";
+                keys.problem("sentinelMaster", "missing: what the sentinels call the master", cure);
+                return None;
+            };
+            Layout::Sentinel { master }
+        }
+    };
+    if matches!(layout, Layout::Any | Layout::Single) {
+        asked.truncate(1);
+    }
+    // KEDA's clusters have no databases, whatever is written.
+    let number = if layout == Layout::Cluster { 0 } else { database.unwrap_or(0) };
+    if let Some(connection) = grants.find(object.namespace, &Asked { addresses: &asked, layout }, number) {
         return Some(connection);
     }
-    let address = address::expand_service(&asked, object.namespace);
-    if !grants.permits(&address) {
-        let message = format!("no connection may lead to {address}: it is not in --only-addresses");
-        keys.problem(key, message, format!("name another server, or start tidegate with --only-addresses {address}"));
-        return None;
-    }
-    if !grants.allows(&address) && !grants.allows(&asked) {
-        let message = format!("no Connection of namespace `{}` has the address {address}", object.namespace);
-        let cure = format!("declare a Connection for it, or start tidegate with --allow-address {address}");
-        keys.problem(key, message, cure);
-        return None;
-    }
+    let addresses = listed(object, &asked, key, grants, keys)?;
+    let first = addresses.first()?.clone();
     if tls && !unsafe_ssl {
         keys.problem(
             "enableTLS",
-            format!("no authority is known whose certificates could be trusted at {address}"),
+            format!("no authority is known whose certificates could be trusted at {first}"),
             "declare a Connection for it with tls: { caFile: ... }",
         );
     }
     let tls = tls.then_some(RedisTls { insecure_skip_verify: unsafe_ssl, ..RedisTls::default() });
-    Some(bare_connection(address, number, keys.text("username").map(str::to_owned), tls))
+    let topology = match layout {
+        Layout::Any | Layout::Single => Topology::Single,
+        Layout::Cluster => Topology::Cluster { addresses },
+        Layout::Sentinel { master } => Topology::Sentinel(Box::new(Sentinel {
+            addresses,
+            master: master.to_owned(),
+            username: None,
+            password: None,
+            // KEDA has one setting for both.
+            tls: tls.clone(),
+        })),
+    };
+    Some(bare_connection(first, topology, number, keys.text("username").map(str::to_owned), tls))
+}
+
+/// The addresses as they would be connected to, if the fence and the allow list have all of them.
+fn listed(
+    object: &ScaledObject<'_>,
+    asked: &[String],
+    key: &str,
+    grants: &Grants,
+    keys: &mut Keys<'_>,
+) -> Option<Vec<String>> {
+    let mut addresses = Vec::with_capacity(asked.len());
+    let before = keys.problems.len();
+    for asked in asked {
+        let address = address::expand_service(asked, object.namespace);
+        if !grants.permits(&address) {
+            let message = format!("no connection may lead to {address}: it is not in --only-addresses");
+            let cure = format!("name another server, or start tidegate with --only-addresses {address}");
+            keys.problem(key, message, cure);
+        } else if !grants.allows(&address) && !grants.allows(asked) {
+            let message = format!("no Connection of namespace `{}` has the address {address}", object.namespace);
+            let cure = format!("declare a Connection for it, or start tidegate with --allow-address {address}");
+            keys.problem(key, message, cure);
+        }
+        addresses.push(address);
+    }
+    (keys.problems.len() == before).then_some(addresses)
 }
 
 /// Where there is no server: the problem that says so keeps it from being polled.
 pub(super) fn stand_in() -> Arc<ConnectionSpec> {
-    bare_connection(String::new(), 0, None, None)
+    bare_connection(String::new(), Topology::Single, 0, None, None)
 }
 
 fn bare_connection(
     address: String,
+    topology: Topology,
     database: u32,
     username: Option<String>,
     tls: Option<RedisTls>,
 ) -> Arc<ConnectionSpec> {
+    let name = match &topology {
+        Topology::Single | Topology::Cluster { .. } => address.clone(),
+        Topology::Sentinel(sentinel) => format!("{address} ({})", sentinel.master.replace('/', "_")),
+    };
     Arc::new(ConnectionSpec {
-        name: Arc::from(address.as_str()),
+        name: name.into(),
         server: Server::Redis(RedisServer {
             address,
+            topology,
+            read_from: ReadFrom::Primary,
             database,
             username: username.map(UserRef::Inline),
             password: None,
@@ -85,33 +150,34 @@ fn bare_connection(
     })
 }
 
-/// KEDA forwards everything but a trigger's type, and the same keys mean another thing to a sentinel or a cluster.
-fn check_trigger_type(keys: &mut Keys<'_>) {
-    match keys.find(&["triggerType"]).map(|found| (found.key, found.value)) {
-        Some((_, "redis")) => {}
-        None => {
-            if let Some(master) = keys::OF_SENTINEL.iter().find_map(|name| keys.find(&[name])) {
-                keys.problem(
-                    master.key,
-                    "Redis Sentinel is not supported yet",
-                    "declare a Connection with the address of the master's Service, and name it: connection: redis-main",
-                );
-            }
+/// KEDA forwards everything but a trigger's type; `triggerType` is where it can be repeated.
+fn said_kind(keys: &mut Keys<'_>) -> Option<Kind> {
+    let found = keys.find(&["triggerType"])?;
+    let kind = match found.value {
+        "redis" => Kind::Single,
+        "redis-cluster" => Kind::Cluster,
+        "redis-sentinel" => Kind::Sentinel,
+        known @ ("redis-streams" | "redis-cluster-streams" | "redis-sentinel-streams") => {
+            let cure = "keep KEDA's own trigger for this one";
+            keys.problem(found.key, format!("`{known}` is not supported yet"), cure);
+            return None;
         }
-        Some((
-            key,
-            known @ ("redis-cluster"
-            | "redis-sentinel"
-            | "redis-streams"
-            | "redis-cluster-streams"
-            | "redis-sentinel-streams"),
-        )) => keys.problem(
-            key,
-            format!("`{known}` is not supported yet"),
-            "only triggerType: redis is; keep KEDA's own trigger for this one",
-        ),
-        Some((key, other)) => keys.problem(key, format!("unknown trigger type `{other}`"), "write triggerType: redis"),
+        other => {
+            let message = format!("unknown trigger type `{other}`");
+            keys.problem(found.key, message, "write triggerType: redis, redis-cluster or redis-sentinel");
+            return None;
+        }
+    };
+    Some(kind)
+}
+
+/// What can be told from the other keys: only a sentinel's trigger has a master's name, and of KEDA's other triggers only
+/// a cluster's has a use for several addresses. One address alone may be either.
+fn inferred_kind(master: Option<&str>, addresses: &[String]) -> Option<Kind> {
+    if master.is_some() {
+        return Some(Kind::Sentinel);
     }
+    (addresses.len() > 1).then_some(Kind::Cluster)
 }
 
 /// `None`: not written, or not to be read.
@@ -160,9 +226,9 @@ fn by_name(
     None
 }
 
-/// The address that KEDA's `redis` trigger would use: the first of `addresses`, to which hosts and ports, joined
-/// pairwise, are appended.
-fn asked_address<'a>(keys: &mut Keys<'a>) -> Option<(&'a str, String)> {
+/// The addresses that KEDA's triggers would use, and the key that they come from: `addresses`, to which hosts and
+/// ports, joined pairwise, are appended. At least one, and each of them is one.
+fn asked_addresses<'a>(keys: &mut Keys<'a>) -> Option<(&'a str, Vec<String>)> {
     let addresses = keys.list(&["address", "addresses"]);
     let (hosts, ports) = (keys.list(&["host", "hosts"]), keys.list(&["port", "ports"]));
     let host_key = keys.find(&["host", "hosts"]).map_or("host", |found| found.key);
@@ -173,52 +239,76 @@ fn asked_address<'a>(keys: &mut Keys<'a>) -> Option<(&'a str, String)> {
     }
     let key = keys.find(&["address", "addresses"]).map_or(host_key, |found| found.key);
     let joined = hosts.iter().zip(&ports).map(|(host, port)| format!("{host}:{port}"));
-    let Some(value) = addresses.iter().map(|address| (*address).to_owned()).chain(joined).next() else {
+    let mut asked: Vec<String> = Vec::new();
+    for address in addresses.iter().map(|address| (*address).to_owned()).chain(joined) {
+        if !asked.contains(&address) {
+            asked.push(address);
+        }
+    }
+    if asked.is_empty() {
         keys.problem(
             "address",
             "missing: the server that holds the list",
             "e.g. address: redis-service:6379, or connection: redis-main",
         );
         return None;
-    };
-    if address::split(&value).is_none() {
-        let (message, cure) = address::complaint(&value);
+    }
+    if asked.len() > MOST_ADDRESSES {
+        let message = format!("{} addresses are more than {MOST_ADDRESSES}", asked.len());
+        keys.problem(key, message, "a few are enough: each knows all others");
+        return None;
+    }
+    let wrong = asked.iter().find(|address| address::split(address).is_none());
+    if let Some((message, cure)) = wrong.map(|wrong| address::complaint(wrong)) {
         keys.problem(key, message, cure);
         return None;
     }
-    Some((key, value))
+    Some((key, asked))
 }
 
-/// What of the metadata a declared Connection overrules, and addresses beyond the first.
+/// What of the metadata has no effect, or an effect that may surprise: what a declared Connection overrules, addresses
+/// beyond the first, a database of a cluster.
 pub(super) fn warnings(
     object: &ScaledObject<'_>,
     keys: &Keys<'_>,
     connection: Option<&ConnectionSpec>,
 ) -> Vec<Problem> {
     let mut warnings = Vec::new();
-    let addresses = keys.find(&["address", "addresses"]);
-    if let Some(found) = addresses.filter(|found| found.value.contains(',')) {
-        let cure = "clusters and sentinels are not supported yet; write the one address that is meant";
-        warnings.push(Problem::new(
-            path(found.key),
-            "only the first address is used, as by KEDA's redis trigger",
-            cure,
-        ));
+    let mut warn = |key: &str, message: &str, cure: &str| warnings.push(Problem::new(path(key), message, cure));
+    let addresses = keys.find(&["address", "addresses"]).or_else(|| keys.find(&["host", "hosts"]));
+    let several = addresses.filter(|found| found.value.contains(','));
+    let said = keys.text("triggerType");
+    if let Some(found) = several.filter(|_| said == Some("redis")) {
+        let cure = "write triggerType: redis-cluster or redis-sentinel, or the one address that is meant";
+        warn(found.key, "only the first address is used, as by KEDA's redis trigger", cure);
+    }
+    let master = keys.find(&["sentinelMaster"]);
+    if let Some(found) = several.filter(|_| said.is_none() && master.is_none()) {
+        let cure = "write triggerType: redis-cluster to say so, or the one address that is meant";
+        warn(found.key, "several addresses, so a Redis Cluster is taken to be meant", cure);
+    }
+    if let Some(found) = master.filter(|_| matches!(said, Some("redis" | "redis-cluster"))) {
+        let cure = "take it out, or write triggerType: redis-sentinel";
+        warn(found.key, "has no effect: the trigger's type is none of a sentinel", cure);
     }
     let Some(ConnectionSpec { name, server: Server::Redis(redis) }) = connection else { return warnings };
+    let in_cluster = matches!(redis.topology, Topology::Cluster { .. });
+    if let Some(found) = keys.find(&["databaseIndex"]).filter(|found| in_cluster && found.value != "0") {
+        warn(found.key, "has no effect: a Redis Cluster has database 0 only", "take it out");
+    }
     let declared = redis.username.as_ref().and_then(UserRef::name);
     if let Some(found) = keys.find(&["username"]).filter(|found| declared != Some(found.value)) {
         let cure = "take it out, or write it into the Connection";
-        let message = format!("ignored: Connection `{name}` says who logs in");
-        warnings.push(Problem::new(path(found.key), message, cure));
+        warn(found.key, &format!("ignored: Connection `{name}` says who logs in"), cure);
     }
     let declared_in = name.split_once('/').map(|(namespace, _)| namespace);
-    let other = |address: &str| !address::same_server(&redis.address, declared_in, address, object.namespace);
-    if let (Some(_), Some(found)) = (keys.find(&["connection"]), addresses)
-        && found.value.split(',').next().is_some_and(|first| other(first.trim()))
+    let is_there =
+        |asked: &str| redis.addresses().any(|known| address::same_server(known, declared_in, asked, object.namespace));
+    if let (Some(_), Some(found)) = (keys.find(&["connection"]), keys.find(&["address", "addresses"]))
+        && !found.value.split(',').any(|asked| is_there(asked.trim()))
     {
         let message = format!("ignored: Connection `{name}` is at {}", redis.address);
-        warnings.push(Problem::new(path(found.key), message, "take it out, or take connection out"));
+        warn(found.key, &message, "take it out, or take connection out");
     }
     warnings
 }

@@ -11,7 +11,7 @@ use crate::spec::grants::{Grant, Grants};
 use crate::spec::manifest::{API_VERSION, ClusterConnectionBody, ConnectionBody, GROUP, QueueAutoscalerBody};
 use crate::spec::report::{Report, closest, join};
 use crate::spec::tree::{Node, ScalarKind, Value};
-use crate::spec::{AutoscalerSpec, ConnectionSpec, Origin, Server, schema, validate};
+use crate::spec::{AutoscalerSpec, ConnectionSpec, Origin, Server, Topology, schema, validate};
 
 /// Where an object without a namespace lives, as with kubectl.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -119,19 +119,29 @@ pub(in crate::spec) fn connection(
 fn report_beyond_fence(connection: &ConnectionSpec, object: &Object<'_>, grants: &Grants, report: &mut Report<'_>) {
     let Server::Redis(redis) = &connection.server else { return };
     // What is no address at all has been said.
-    if !report.problems.is_empty() || grants.permits(&redis.address) {
+    if !report.problems.is_empty() {
         return;
     }
     let written = |field: &str| {
         let spec = object.document.get("spec").and_then(|entry| entry.node.get("redis"));
         spec.is_some_and(|redis| redis.node.get(field).is_some())
     };
-    let path = if written("host") { "spec.redis.host" } else { "spec.redis.address" };
-    report.problem(
-        path,
-        format!("no connection may lead to {}: it is not in --only-addresses", redis.address),
-        format!("add {} to --only-addresses, or take the Connection out", redis.address),
-    );
+    let beyond: Vec<(usize, &str)> =
+        redis.addresses().enumerate().filter(|(_, address)| !grants.permits(address)).collect();
+    for (i, address) in beyond {
+        let path = match &redis.topology {
+            Topology::Sentinel(_) => format!("spec.redis.sentinel.addresses[{i}]"),
+            Topology::Cluster { .. } => format!("spec.redis.cluster.addresses[{i}]"),
+            Topology::Single if written("host") => "spec.redis.host".to_owned(),
+            Topology::Single if written("unixSocket") => "spec.redis.unixSocket".to_owned(),
+            Topology::Single => "spec.redis.address".to_owned(),
+        };
+        report.problem(
+            &path,
+            format!("no connection may lead to {address}: it is not in --only-addresses"),
+            format!("add {address} to --only-addresses, or take the Connection out"),
+        );
+    }
 }
 
 /// Reads a QueueAutoscaler. May be a stand-in: it counts only if `report` has no problem.

@@ -9,6 +9,7 @@ mod connection;
 mod meta;
 mod secrets;
 mod source;
+mod topology;
 mod trigger;
 mod values;
 

@@ -9,106 +9,157 @@ use std::path::PathBuf;
 use super::connection::{DEFAULT_PORT, Declarer};
 use super::values;
 use crate::spec::address;
-use crate::spec::manifest::{PasswordFrom, PemFrom, RedisConnection, SecretKeyRef, Tls, UsernameFrom};
+use crate::spec::manifest::{
+    PasswordFrom, PasswordText, PemFrom, RedisConnection, SecretKeyRef, SentinelConnection, Tls, UsernameFrom,
+};
 use crate::spec::report::{Report, join};
 use crate::spec::{ClientCertificate, Origin, PemRef, RedisTls, Secret, SecretKey, SecretRef, UserRef};
 
-pub(super) fn username(declarer: Declarer<'_>, redis: &RedisConnection, report: &mut Report<'_>) -> Option<UserRef> {
-    const USERNAME: &str = "spec.redis.username";
-    match (&redis.username, &redis.username_from) {
+/// The fields of a login as they are written, and the path of the block that they stand in.
+pub(super) struct Written<'a> {
+    at: &'static str,
+    username: Option<&'a String>,
+    username_from: Option<&'a UsernameFrom>,
+    password: Option<&'a PasswordText>,
+    password_from: Option<&'a PasswordFrom>,
+    tls: Option<&'a Tls>,
+}
+
+impl<'a> From<&'a RedisConnection> for Written<'a> {
+    fn from(redis: &'a RedisConnection) -> Self {
+        Written {
+            at: "spec.redis",
+            username: redis.username.as_ref(),
+            username_from: redis.username_from.as_ref(),
+            password: redis.password.as_ref(),
+            password_from: redis.password_from.as_ref(),
+            tls: redis.tls.as_ref(),
+        }
+    }
+}
+
+impl<'a> From<&'a SentinelConnection> for Written<'a> {
+    fn from(sentinel: &'a SentinelConnection) -> Self {
+        Written {
+            at: "spec.redis.sentinel",
+            username: sentinel.username.as_ref(),
+            username_from: sentinel.username_from.as_ref(),
+            password: sentinel.password.as_ref(),
+            password_from: sentinel.password_from.as_ref(),
+            tls: sentinel.tls.as_ref(),
+        }
+    }
+}
+
+/// Who logs in, and whom to trust.
+pub(super) struct Login {
+    pub(super) username: Option<UserRef>,
+    pub(super) password: Option<SecretRef>,
+    pub(super) tls: Option<RedisTls>,
+}
+
+pub(super) fn login(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Login {
+    Login {
+        username: username(declarer, written, report),
+        password: password(declarer, written, report),
+        tls: written.tls.map(|tls_written| tls(declarer, tls_written, written.at, report)),
+    }
+}
+
+fn username(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Option<UserRef> {
+    let path = join(written.at, "username");
+    match (written.username, written.username_from) {
         (Some(_), Some(_)) => {
-            report.problem(USERNAME, "both username and usernameFrom are written", "keep one of the two");
+            report.problem(&path, "both username and usernameFrom are written", "keep one of the two");
             None
         }
         (Some(name), None) => {
             if name.trim().is_empty() {
-                report.problem(USERNAME, "empty", "write the user's name, or take the line out");
+                report.problem(&path, "empty", "write the user's name, or take the line out");
             }
             Some(UserRef::Inline(name.clone()))
         }
-        (None, Some(from)) => username_from(declarer, from, report),
+        (None, Some(from)) => username_from(declarer, from, &join(written.at, "usernameFrom"), report),
         (None, None) => None,
     }
 }
 
-fn username_from(declarer: Declarer<'_>, from: &UsernameFrom, report: &mut Report<'_>) -> Option<UserRef> {
-    const PATH: &str = "spec.redis.usernameFrom";
+fn username_from(declarer: Declarer<'_>, from: &UsernameFrom, at: &str, report: &mut Report<'_>) -> Option<UserRef> {
     const SECRET: &str = "secretKeyRef: { name: redis, key: username }";
     let example = match declarer.origin {
         Origin::Resource => SECRET,
         Origin::Manifest | Origin::KedaMetadata => "file: /run/secrets/redis-username",
     };
     report.exactly_one(
-        PATH,
+        at,
         "place of the user's name",
         &[("secretKeyRef", from.secret_key_ref.is_some()), ("env", from.env.is_some()), ("file", from.file.is_some())],
         example,
     );
     if let Some(reference) = &from.secret_key_ref {
-        return Some(UserRef::Kubernetes(secret_key(declarer, reference, PATH, "username", report)));
+        return Some(UserRef::Kubernetes(secret_key(declarer, reference, at, "username", report)));
     }
     if let Some(env) = &from.env {
-        let path = format!("{PATH}.env");
+        let path = join(at, "env");
         refuse_what_is_ours(declarer, &path, VARIABLE, SECRET, report);
         return Some(UserRef::Env(values::text(Some(env), &path, "env: REDIS_USERNAME", report)));
     }
     let file = from.file.as_ref()?;
-    let path = format!("{PATH}.file");
+    let path = join(at, "file");
     refuse_what_is_ours(declarer, &path, FILE, SECRET, report);
     Some(UserRef::File(PathBuf::from(values::text(Some(file), &path, "file: /run/secrets/redis-username", report))))
 }
 
-pub(super) fn password(declarer: Declarer<'_>, redis: &RedisConnection, report: &mut Report<'_>) -> Option<SecretRef> {
-    const PASSWORD: &str = "spec.redis.password";
-    match (&redis.password, &redis.password_from) {
+fn password(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Option<SecretRef> {
+    let path = join(written.at, "password");
+    match (written.password, written.password_from) {
         (Some(_), Some(_)) => {
-            report.problem(PASSWORD, "both password and passwordFrom are written", "keep passwordFrom");
+            report.problem(&path, "both password and passwordFrom are written", "keep passwordFrom");
             None
         }
         (Some(_), None) if declarer.origin == Origin::Resource => {
             report.problem(
-                PASSWORD,
+                &path,
                 "a custom resource is no place for a password: too many may read it",
                 "put it into a Secret and write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
             );
             None
         }
         (Some(password), None) if password.0.is_empty() => {
-            report.problem(PASSWORD, "empty", "write the password in quotes, or take the line out");
+            report.problem(&path, "empty", "write the password in quotes, or take the line out");
             None
         }
         (Some(password), None) => {
             report.warn(
-                PASSWORD,
+                &path,
                 "the password itself is in this file",
                 "e.g. passwordFrom: { env: REDIS_PASSWORD }, or { file: /path }, or { secretKeyRef: { name: redis, key: password } }",
             );
             Some(SecretRef::Inline(Secret::new(password.0.clone())))
         }
-        (None, Some(from)) => password_from(declarer, from, report),
+        (None, Some(from)) => password_from(declarer, from, &join(written.at, "passwordFrom"), report),
         (None, None) => None,
     }
 }
 
-fn password_from(declarer: Declarer<'_>, from: &PasswordFrom, report: &mut Report<'_>) -> Option<SecretRef> {
-    const PATH: &str = "spec.redis.passwordFrom";
+fn password_from(declarer: Declarer<'_>, from: &PasswordFrom, at: &str, report: &mut Report<'_>) -> Option<SecretRef> {
     const SECRET: &str = "secretKeyRef: { name: redis, key: password }";
     report.exactly_one(
-        PATH,
+        at,
         "place of the password",
         &[("secretKeyRef", from.secret_key_ref.is_some()), ("env", from.env.is_some()), ("file", from.file.is_some())],
         SECRET,
     );
     if let Some(reference) = &from.secret_key_ref {
-        return Some(SecretRef::Kubernetes(secret_key(declarer, reference, PATH, "password", report)));
+        return Some(SecretRef::Kubernetes(secret_key(declarer, reference, at, "password", report)));
     }
     if let Some(env) = &from.env {
-        let path = format!("{PATH}.env");
+        let path = join(at, "env");
         refuse_what_is_ours(declarer, &path, VARIABLE, SECRET, report);
         return Some(SecretRef::Env(values::text(Some(env), &path, "env: REDIS_PASSWORD", report)));
     }
     let file = from.file.as_ref()?;
-    let path = format!("{PATH}.file");
+    let path = join(at, "file");
     refuse_what_is_ours(declarer, &path, FILE, SECRET, report);
     Some(SecretRef::File(PathBuf::from(values::text(Some(file), &path, "file: /run/secrets/redis-password", report))))
 }
@@ -159,13 +210,13 @@ fn secret_key(
 
 /// One thing in PEM: the two fields that may say where it is, the second of them with its example.
 struct Pem<'a> {
+    /// The path of the `tls` block.
+    at: &'a str,
     file: (&'static str, Option<&'a str>, &'static str),
     from: (&'static str, Option<&'a PemFrom>, &'static str),
 }
 
 impl Pem<'_> {
-    const TLS: &'static str = "spec.redis.tls";
-
     fn is_written(&self) -> bool {
         self.file.1.is_some() || self.from.1.is_some()
     }
@@ -174,10 +225,10 @@ impl Pem<'_> {
     fn usual(&self, declarer: Declarer<'_>) -> (String, String) {
         match declarer.origin {
             Origin::Resource => {
-                (join(Self::TLS, self.from.0), format!("{}: {{ {} }}", self.from.0, secret_example(self.from.2)))
+                (join(self.at, self.from.0), format!("{}: {{ {} }}", self.from.0, secret_example(self.from.2)))
             }
             Origin::Manifest | Origin::KedaMetadata => {
-                (join(Self::TLS, self.file.0), format!("{}: {}", self.file.0, self.file.2))
+                (join(self.at, self.file.0), format!("{}: {}", self.file.0, self.file.2))
             }
         }
     }
@@ -190,15 +241,15 @@ impl Pem<'_> {
     fn read(&self, declarer: Declarer<'_>, report: &mut Report<'_>) -> Option<PemRef> {
         let (file_field, file, file_example) = self.file;
         let (from_field, from, key) = self.from;
-        let from_path = join(Self::TLS, from_field);
+        let from_path = join(self.at, from_field);
         match (file, from) {
             (Some(_), Some(_)) => {
                 let message = format!("both {file_field} and {from_field} are written");
-                report.problem(&join(Self::TLS, file_field), message, "keep one of the two");
+                report.problem(&join(self.at, file_field), message, "keep one of the two");
                 None
             }
             (Some(file), None) => {
-                let path = join(Self::TLS, file_field);
+                let path = join(self.at, file_field);
                 let instead = format!("{from_field}: {{ {} }}", secret_example(key));
                 refuse_what_is_ours(declarer, &path, FILE, &instead, report);
                 let file = values::text(Some(file), &path, &format!("{file_field}: {file_example}"), report);
@@ -221,9 +272,12 @@ fn secret_example(key: &str) -> String {
     format!("secretKeyRef: {{ name: redis-tls, key: {key} }}")
 }
 
-pub(super) fn tls(declarer: Declarer<'_>, written: &Tls, report: &mut Report<'_>) -> RedisTls {
+fn tls(declarer: Declarer<'_>, written: &Tls, parent: &str, report: &mut Report<'_>) -> RedisTls {
+    let at = join(parent, "tls");
+    let at = at.as_str();
     let insecure_skip_verify = written.insecure_skip_verify.unwrap_or(false);
     let authorities = Pem {
+        at,
         file: ("caFile", written.ca_file.as_deref(), "/etc/redis-tls/ca.crt"),
         from: ("caFrom", written.ca_from.as_ref(), "ca.crt"),
     };
@@ -234,7 +288,7 @@ pub(super) fn tls(declarer: Declarer<'_>, written: &Tls, report: &mut Report<'_>
     }
     if insecure_skip_verify {
         report.warn(
-            "spec.redis.tls.insecureSkipVerify",
+            &join(at, "insecureSkipVerify"),
             "the server's certificate is not checked: anybody in between can read the password",
             match declarer.origin {
                 Origin::Resource => "write caFrom instead",
@@ -244,18 +298,25 @@ pub(super) fn tls(declarer: Declarer<'_>, written: &Tls, report: &mut Report<'_>
     }
     RedisTls {
         authorities: authorities.read(declarer, report),
-        client: client_certificate(declarer, written, report),
-        server_name: server_name(written, insecure_skip_verify, report),
+        client: client_certificate(declarer, written, at, report),
+        server_name: server_name(written, insecure_skip_verify, at, report),
         insecure_skip_verify,
     }
 }
 
-fn client_certificate(declarer: Declarer<'_>, written: &Tls, report: &mut Report<'_>) -> Option<ClientCertificate> {
+fn client_certificate(
+    declarer: Declarer<'_>,
+    written: &Tls,
+    at: &str,
+    report: &mut Report<'_>,
+) -> Option<ClientCertificate> {
     let certificate = Pem {
+        at,
         file: ("certFile", written.cert_file.as_deref(), "/etc/redis-tls/tls.crt"),
         from: ("certFrom", written.cert_from.as_ref(), "tls.crt"),
     };
     let key = Pem {
+        at,
         file: ("keyFile", written.key_file.as_deref(), "/etc/redis-tls/tls.key"),
         from: ("keyFrom", written.key_from.as_ref(), "tls.key"),
     };
@@ -273,15 +334,15 @@ fn client_certificate(declarer: Declarer<'_>, written: &Tls, report: &mut Report
     certificate.zip(key).map(|(certificate, key)| ClientCertificate { certificate, key })
 }
 
-fn server_name(written: &Tls, insecure_skip_verify: bool, report: &mut Report<'_>) -> Option<String> {
-    const PATH: &str = "spec.redis.tls.serverName";
+fn server_name(written: &Tls, insecure_skip_verify: bool, at: &str, report: &mut Report<'_>) -> Option<String> {
+    let path = join(at, "serverName");
     let name = written.server_name.as_ref()?;
     if address::split(&address::join(name, DEFAULT_PORT)).is_none() {
         // Not repeated: where a whole URL was pasted, its password would be.
         let message = if name.is_empty() { "empty" } else { "not a name of a host" };
-        report.problem(PATH, message, "write what stands in the server's certificate, such as redis.example.com");
+        report.problem(&path, message, "write what stands in the server's certificate, such as redis.example.com");
     } else if insecure_skip_verify {
-        report.warn(PATH, "nobody compares it: insecureSkipVerify is written", "take insecureSkipVerify out");
+        report.warn(&path, "nobody compares it: insecureSkipVerify is written", "take insecureSkipVerify out");
     }
     Some(name.clone())
 }

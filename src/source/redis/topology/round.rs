@@ -1,0 +1,454 @@
+//! A round over the nodes of a Cluster: every node is asked for its share at the same time, and what comes back as a
+//! redirection is followed, read by read.
+//!
+//! A node that is down, silent or full of errors fails its own reads and nobody else's. Rounds wait for the slowest node
+//! that is not known to be down, as long as the connection's timeouts say, and for no other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt as _};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, Value};
+
+use super::Servers;
+use super::cluster::Cluster;
+use super::scan::Step;
+use super::slots::{Redirect, slot_of};
+use crate::model::{FailureKind, ReadFailure};
+use crate::source::redis::length::{self, Verdict};
+use crate::source::redis::survey::{Command, Replies, Sender};
+use crate::source::redis::{CHUNK, Chunk, IN_FLIGHT, RedisBackend, Tracked, classify, reply, send};
+use crate::source::{Answers, Moment, ReadId};
+
+/// How often one read is sent on within a round. A slot that moves as we look takes two, and a key of another type two
+/// more; whoever is sent around in a circle is given up.
+const HOPS: usize = 6;
+
+/// How the numbers of a batch are shared out among nodes.
+#[derive(Default)]
+pub(in crate::source::redis) struct Spread {
+    epoch: u64,
+    shares: HashMap<Arc<str>, Vec<Chunk>>,
+    /// Reads of slots that nobody holds.
+    nobodys: Vec<(usize, ReadId)>,
+}
+
+impl Spread {
+    pub(in crate::source::redis) fn chunks(&mut self) -> impl Iterator<Item = &mut Chunk> {
+        self.shares.values_mut().flatten()
+    }
+}
+
+/// One number, or the type of one key, to be asked of a node that is not the one it was asked of first.
+struct Errand {
+    position: usize,
+    read: ReadId,
+    what: What,
+    to: Arc<str>,
+    /// For this once: the slot is still on its way there.
+    asking: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Count,
+    Type,
+}
+
+/// One command for one node.
+struct Ask {
+    to: Arc<str>,
+    asking: bool,
+    command: Cmd,
+}
+
+impl RedisBackend {
+    /// Shares out `numbers` as the slots lie now.
+    fn share_out(&self, cluster: &Cluster, numbers: &[(usize, ReadId)], at: Moment) -> Spread {
+        let mut shares: HashMap<Arc<str>, Vec<(usize, ReadId)>> = HashMap::new();
+        let mut nobodys = Vec::new();
+        for (position, read) in numbers {
+            let node = self.number(*read).and_then(|slot| cluster.node_of(&slot.key));
+            match node {
+                Some(node) => shares.entry(Arc::clone(node)).or_default().push((*position, *read)),
+                None => nobodys.push((*position, *read)),
+            }
+        }
+        let chunks = |reads: Vec<(usize, ReadId)>| {
+            reads.chunks(CHUNK).map(|reads| self.chunk(reads, at.unix_millis)).collect::<Vec<_>>()
+        };
+        let shares = shares.into_iter().map(|(node, reads)| (node, chunks(reads))).collect();
+        Spread { epoch: cluster.epoch(), shares, nobodys }
+    }
+
+    /// Asks for the numbers of a batch.
+    ///
+    /// # Errors
+    /// Not one node that was asked could be.
+    pub(in crate::source::redis) async fn ask_cluster(
+        &mut self,
+        cluster: &mut Cluster,
+        numbers: &[(usize, ReadId)],
+        spread: &mut Spread,
+        at: Moment,
+        answers: &mut Answers,
+    ) -> Result<(), ReadFailure> {
+        cluster.settle();
+        if spread.epoch != cluster.epoch() {
+            *spread = self.share_out(cluster, numbers, at);
+        }
+        for (position, read) in &spread.nobodys {
+            let key = self.number(*read).map_or("", |slot| &slot.key);
+            answers.fail(*position, nobodys(key));
+        }
+        let mut errands = Vec::new();
+        let mut lost = None;
+        let mut answered = spread.shares.is_empty();
+        for (node, outcome) in ask_all(cluster, &spread.shares).await {
+            let chunks = spread.shares.get(&node).map_or(&[][..], Vec::as_slice);
+            match outcome {
+                Ok(replies) => {
+                    answered = true;
+                    for (chunk, replies) in chunks.iter().zip(replies) {
+                        for ((position, read), reply) in chunk.reads.iter().zip(&replies) {
+                            match reply {
+                                Value::Int(items) => answers.set(*position, *items as f64),
+                                odd => {
+                                    let (position, read) = (*position, *read);
+                                    let asked = Errand {
+                                        position,
+                                        read,
+                                        what: What::Count,
+                                        to: Arc::clone(&node),
+                                        asking: false,
+                                    };
+                                    errands.extend(self.take_odd(cluster, asked, odd, answers));
+                                }
+                            }
+                        }
+                    }
+                }
+                Err(failure) => {
+                    for (position, _) in chunks.iter().flat_map(|chunk| &chunk.reads) {
+                        answers.fail(*position, failure.clone());
+                    }
+                    lost = Some(failure);
+                }
+            }
+        }
+        match lost {
+            Some(failure) if !answered => return Err(failure),
+            Some(_) => cluster.troubled(),
+            None => {}
+        }
+        self.run(cluster, errands, at, answers).await;
+        Ok(())
+    }
+
+    /// Runs errands, and those that they lead to.
+    async fn run(&mut self, cluster: &mut Cluster, mut errands: Vec<Errand>, at: Moment, answers: &mut Answers) {
+        for _ in 0..HOPS {
+            if errands.is_empty() {
+                return;
+            }
+            let asks = errands.iter().map(|errand| {
+                let mut one = Pipeline::with_capacity(1);
+                if let Some(slot) = self.number(errand.read) {
+                    match errand.what {
+                        What::Count => slot.ask(at.unix_millis, &mut one),
+                        What::Type => slot.ask_type(&mut one),
+                    }
+                }
+                let command = one.cmd_iter().next().cloned().unwrap_or_default();
+                Ask { to: Arc::clone(&errand.to), asking: errand.asking, command }
+            });
+            let replies = ask_some(cluster, asks.collect()).await;
+            let mut next = Vec::new();
+            for (errand, reply) in errands.into_iter().zip(replies) {
+                match reply {
+                    Ok(reply) => next.extend(self.take_odd(cluster, errand, &reply, answers)),
+                    Err(failure) => answers.fail(errand.position, failure),
+                }
+            }
+            errands = next;
+        }
+        for errand in errands {
+            let key = self.number(errand.read).map_or("", |slot| &slot.key);
+            answers.fail(errand.position, in_circles(key));
+        }
+    }
+
+    /// Takes a reply that may be no number; what is to be asked next because of it, if anything is.
+    fn take_odd(
+        &mut self,
+        cluster: &mut Cluster,
+        asked: Errand,
+        reply: &Value,
+        answers: &mut Answers,
+    ) -> Option<Errand> {
+        if let Some(redirect) = redirect(cluster, &asked.to, reply) {
+            let asking = matches!(redirect, Redirect::Ask(_));
+            return match cluster.stranger(redirect.address()) {
+                Ok(to) => Some(Errand { to, asking, ..asked }),
+                Err(failure) => {
+                    answers.fail(asked.position, failure);
+                    None
+                }
+            };
+        }
+        let Some(Tracked::Number(slot)) = self.tracked.get_mut(asked.read.index()) else { return None };
+        match asked.what {
+            What::Count => match length::take(&asked.to, slot, asked.position, reply, answers) {
+                Verdict::Settled => None,
+                Verdict::Relearn => Some(Errand { what: What::Type, ..asked }),
+                Verdict::Server(failure) => {
+                    answers.fail(asked.position, failure);
+                    cluster.outdated(&asked.to);
+                    None
+                }
+            },
+            What::Type => {
+                self.learnt += 1;
+                match slot.learn(reply) {
+                    Ok(_) => Some(Errand { what: What::Count, ..asked }),
+                    Err(failure) => {
+                        answers.fail(asked.position, failure);
+                        None
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn redirect(cluster: &Cluster, asked: &Arc<str>, reply: &Value) -> Option<Redirect> {
+    let Value::ServerError(error) = reply else { return None };
+    let redirect = Redirect::of(error, asked)?;
+    if matches!(redirect, Redirect::Moved(_)) {
+        cluster.outdated(asked);
+    }
+    Some(redirect)
+}
+
+/// Asks each node for its share, all at the same time; in the order in which they are done.
+async fn ask_all(
+    cluster: &mut Cluster,
+    shares: &HashMap<Arc<str>, Vec<Chunk>>,
+) -> Vec<(Arc<str>, Result<Vec<Vec<Value>>, ReadFailure>)> {
+    let (connector, nodes) = cluster.nodes();
+    let asking = nodes.iter_mut().filter_map(|(address, node)| {
+        let chunks = shares.get(address)?;
+        Some(async move {
+            let outcome = match node.ready(connector).await {
+                Ok(connection) => ask_chunks(address, &connection, chunks).await,
+                Err(failure) => Err(failure),
+            };
+            match &outcome {
+                Ok(_) => node.answered(),
+                Err(failure) => node.lost(connector, failure.clone()),
+            }
+            (Arc::clone(address), outcome)
+        })
+    });
+    let asking: FuturesUnordered<_> = asking.collect();
+    asking.collect().await
+}
+
+async fn ask_chunks(
+    address: &str,
+    connection: &MultiplexedConnection,
+    chunks: &[Chunk],
+) -> Result<Vec<Vec<Value>>, ReadFailure> {
+    let mut waiting = chunks.iter();
+    let mut flying: FuturesOrdered<_> =
+        waiting.by_ref().take(IN_FLIGHT).map(|chunk| send(connection.clone(), chunk)).collect();
+    let mut all = Vec::with_capacity(chunks.len());
+    while let Some((_, replies)) = flying.next().await {
+        all.push(replies.map_err(|error| classify::connection_failure(address, &error))?);
+        flying.extend(waiting.next().map(|chunk| send(connection.clone(), chunk)));
+    }
+    Ok(all)
+}
+
+/// Asks single things of several nodes at the same time. One result each, in order.
+async fn ask_some(cluster: &mut Cluster, asks: Vec<Ask>) -> Vec<Result<Value, ReadFailure>> {
+    let mut results: Vec<Option<Result<Value, ReadFailure>>> = Vec::new();
+    results.resize_with(asks.len(), || None);
+    let mut shares: BTreeMap<Arc<str>, Vec<(usize, bool, Cmd)>> = BTreeMap::new();
+    for (place, ask) in asks.into_iter().enumerate() {
+        shares.entry(ask.to).or_default().push((place, ask.asking, ask.command));
+    }
+    let mut any_lost = false;
+    {
+        let shares = &shares;
+        let (connector, nodes) = cluster.nodes();
+        let asking = nodes.iter_mut().filter_map(|(address, node)| {
+            let share = shares.get(address)?;
+            Some(async move {
+                let outcome = match node.ready(connector).await {
+                    Ok(connection) => ask_share(address, connection, share).await,
+                    Err(failure) => Err(failure),
+                };
+                if let Err(failure) = &outcome {
+                    node.lost(connector, failure.clone());
+                }
+                (share, outcome)
+            })
+        });
+        let mut asking: FuturesUnordered<_> = asking.collect();
+        while let Some((share, outcome)) = asking.next().await {
+            any_lost |= outcome.is_err();
+            let mut replies = outcome.map(Vec::into_iter);
+            for (place, ..) in share {
+                let result = match &mut replies {
+                    Ok(replies) => replies.next().map(Ok),
+                    Err(failure) => Some(Err(failure.clone())),
+                };
+                if let Some(free) = results.get_mut(*place) {
+                    *free = result;
+                }
+            }
+        }
+    }
+    if any_lost {
+        cluster.troubled();
+    }
+    let address = &cluster.connector().server().address;
+    results.into_iter().map(|result| result.unwrap_or_else(|| Err(reply::missing(address)))).collect()
+}
+
+async fn ask_share(
+    address: &str,
+    mut connection: MultiplexedConnection,
+    share: &[(usize, bool, Cmd)],
+) -> Result<Vec<Value>, ReadFailure> {
+    let mut all = Vec::with_capacity(share.len());
+    for part in share.chunks(CHUNK) {
+        let mut pipeline = Pipeline::with_capacity(part.len());
+        // Where the replies are that count, among those to ASKING.
+        let mut wanted = Vec::with_capacity(part.len());
+        for (_, asking, command) in part {
+            if *asking {
+                pipeline.add_command(redis::cmd("ASKING"));
+            }
+            wanted.push(pipeline.cmd_iter().count());
+            pipeline.add_command(command.clone());
+        }
+        let count = pipeline.cmd_iter().count();
+        let replies = connection.send_packed_commands(&pipeline, 0, count).await;
+        let replies = replies.map_err(|error| classify::connection_failure(address, &error))?;
+        all.extend(wanted.into_iter().filter_map(|place| replies.get(place).cloned()));
+    }
+    Ok(all)
+}
+
+fn nobodys(key: &str) -> ReadFailure {
+    ReadFailure::new(
+        FailureKind::NotServing,
+        format!(
+            "key {key:?}: no node of the Cluster holds its slot, {}; look at `CLUSTER INFO`",
+            slot_of(key.as_bytes())
+        ),
+    )
+}
+
+fn in_circles(key: &str) -> ReadFailure {
+    let sentence = format!("key {key:?}: the Cluster's nodes send us from one to the other; look at `CLUSTER NODES`");
+    ReadFailure::new(FailureKind::Protocol, sentence)
+}
+
+/// The way of surveys: to the one server, or to the node of each command's key.
+pub(in crate::source::redis) struct Careful<'a> {
+    pub(in crate::source::redis) address: &'a str,
+    pub(in crate::source::redis) servers: &'a mut Servers,
+}
+
+impl Sender for Careful<'_> {
+    async fn send(&mut self, commands: &[Command]) -> Result<Replies, ReadFailure> {
+        match self.servers {
+            Servers::One(one) => one_by_one(self.address, one.wire().connection(), commands).await,
+            Servers::Cluster(cluster) => Ok(from_nodes(cluster, commands).await),
+        }
+    }
+}
+
+async fn one_by_one(
+    address: &str,
+    mut connection: MultiplexedConnection,
+    commands: &[Command],
+) -> Result<Replies, ReadFailure> {
+    let mut replies = Vec::with_capacity(commands.len());
+    for part in commands.chunks(CHUNK) {
+        let mut pipeline = Pipeline::with_capacity(part.len());
+        for command in part {
+            pipeline.add_command(command.cmd.clone());
+        }
+        let part = connection.send_packed_commands(&pipeline, 0, part.len()).await;
+        for reply in part.map_err(|error| classify::connection_failure(address, &error))? {
+            match reply::of_server(address, &reply) {
+                Some(failure) => return Err(failure),
+                None => replies.push(Ok(reply)),
+            }
+        }
+    }
+    Ok(replies)
+}
+
+async fn from_nodes(cluster: &mut Cluster, commands: &[Command]) -> Replies {
+    let nodes = cluster.read_nodes();
+    let mut results: Replies = Vec::with_capacity(commands.len());
+    let mut steps: HashMap<usize, Step> = HashMap::new();
+    // Which command each ask is about.
+    let (mut places, mut asks) = (Vec::new(), Vec::new());
+    for (place, command) in commands.iter().enumerate() {
+        let (to, asked) = match (&command.key, Step::of(&command.cmd, &nodes)) {
+            (Some(key), _) => (cluster.node_of(key).cloned(), command.cmd.clone()),
+            (None, Some((step, to, asked))) => {
+                steps.insert(place, step);
+                (Some(to), asked)
+            }
+            (None, None) => (nodes.first().cloned(), command.cmd.clone()),
+        };
+        let key = command.key.as_deref().unwrap_or_default();
+        results.push(Err(nobodys(key)));
+        if let Some(to) = to {
+            places.push(place);
+            asks.push(Ask { to, asking: false, command: asked });
+        }
+    }
+    for _ in 0..HOPS {
+        if asks.is_empty() {
+            break;
+        }
+        let sent: Vec<(Arc<str>, Cmd)> = asks.iter().map(|ask| (Arc::clone(&ask.to), ask.command.clone())).collect();
+        let replies = ask_some(cluster, asks).await;
+        let asked = std::mem::take(&mut places).into_iter().zip(sent);
+        asks = Vec::new();
+        for ((place, (from, command)), reply) in asked.zip(replies) {
+            let result = match reply {
+                Ok(reply) => match redirect(cluster, &from, &reply) {
+                    Some(redirect) => match cluster.stranger(redirect.address()) {
+                        Ok(to) => {
+                            let asking = matches!(redirect, Redirect::Ask(_));
+                            places.push(place);
+                            asks.push(Ask { to, asking, command });
+                            let key = commands.get(place).and_then(|command| command.key.as_deref());
+                            Err(in_circles(key.unwrap_or_default()))
+                        }
+                        Err(failure) => Err(failure),
+                    },
+                    None => match reply::of_server(&from, &reply) {
+                        Some(failure) => Err(failure),
+                        None => Ok(steps.get(&place).map_or_else(|| reply.clone(), |step| step.taken(reply.clone()))),
+                    },
+                },
+                Err(failure) => Err(failure),
+            };
+            if let Some(place) = results.get_mut(place) {
+                *place = result;
+            }
+        }
+    }
+    results
+}
