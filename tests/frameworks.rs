@@ -340,17 +340,26 @@ fn dramatiq_and_what_its_workers_fetch_ahead() {
     story.end("depth, in flight", "depth, in flight, due, oldest age");
 }
 
-/// Its own count has no name for what is delayed. We take all that is in the list of the delayed for due, while no worker
-/// is there to keep it in its memory until it is.
+/// Its own count takes what is delayed for waiting. We count what of it is due, while no worker is there to keep it in its
+/// memory until then.
 #[test]
 fn dramatiq_delays_until_a_worker_comes() {
     let Some(mut story) = Story::begin(Library::Dramatiq, &json!({}), dramatiq()) else { return };
     story.driver.enqueue(2);
     story.driver.enqueue_delayed(3, 60.0);
-    story.apart("2 sent, 3 for in a minute", [5.0, 0.0, 0.0], [2.0, 0.0, 3.0]);
+    story.apart("2 sent, 3 for in a minute", [5.0, 0.0, 0.0], [2.0, 0.0, 0.0]);
     story.driver.take(1);
     story.apart("1 taken, with all that is delayed", [1.0, 4.0, 0.0], [1.0, 1.0, 0.0]);
     story.end("depth, in flight", "depth, in flight, due, oldest age");
+}
+
+#[test]
+fn dramatiq_wakes_for_what_is_due() {
+    let Some(mut story) = Story::begin(Library::Dramatiq, &json!({}), dramatiq()) else { return };
+    story.driver.enqueue_delayed(3, 60.0);
+    story.driver.enqueue_delayed(2, 1.0);
+    story.apart("3 for in a minute, 2 due after a second", [5.0, 0.0, 0.0], [2.0, 0.0, 2.0]);
+    story.end("depth, in flight", "depth, in flight, due");
 }
 
 #[test]

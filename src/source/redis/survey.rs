@@ -38,6 +38,7 @@ pub enum Survey {
     RqSuspended(rq::Suspended),
     ResqueWorking(resque::Working),
     DramatiqInFlight(dramatiq::InFlight),
+    DramatiqDelayed(dramatiq::Delayed),
     DramatiqOldest(dramatiq::Oldest),
     ArqJobs(arq::Jobs),
 }
@@ -57,6 +58,7 @@ impl Survey {
             | Survey::RqOldest(_)
             | Survey::RqSuspended(_)
             | Survey::ResqueWorking(_)
+            | Survey::DramatiqDelayed(_)
             | Survey::DramatiqOldest(_) => SLOW,
         }
     }
@@ -77,6 +79,7 @@ impl Survey {
             Survey::RqSuspended(survey) => survey.begin(at),
             Survey::ResqueWorking(survey) => survey.begin(at),
             Survey::DramatiqInFlight(survey) => survey.begin(at),
+            Survey::DramatiqDelayed(survey) => survey.begin(at),
             Survey::DramatiqOldest(survey) => survey.begin(at),
             Survey::ArqJobs(survey) => survey.begin(at),
         }

@@ -1,5 +1,5 @@
-//! Celery on Kombu's Redis transport (read at Kombu 5.6, watched at 5.7): a list for each queue and priority step. The first step has the
-//! queue's own name, the others `<queue><separator><step>`.
+//! Celery on Kombu's Redis transport (read at Kombu 5.6, watched at 5.7): a list for each queue and priority step. The
+//! first step has the queue's own name, the others `<queue><separator><step>`.
 //!
 //! What was delivered and not acknowledged is in the hash `unacked` and, with the time of delivery, in the sorted set
 //! `unacked_index`; both are of the whole database, not of a queue. What is in there longer than the visibility timeout is

@@ -1,12 +1,16 @@
 //! Dramatiq (read at 2.2): lists of message ids under `<namespace>:<queue>`, oldest first; their bodies in the hash
 //! `<namespace>:<queue>.msgs`, until they are acknowledged.
 //!
-//! So what is in the hash and not in the list was taken: in flight. Delayed messages wait in `<queue>.DQ`, from which
-//! running workers take them into their own memory long before they are due; without a worker they stay in its list.
-//! Redis does not say when they are due (it is inside the message), so all that wait there count as due: else a workload
-//! at zero would never wake for them.
+//! So what is in the hash and not in the list was taken: in flight.
+//!
+//! Delayed messages wait in the queue `<queue>.DQ`, from which running workers take them into their own memory long before
+//! they are due (and put them back when they end); without a worker they stay there. When one is due stands inside it, so
+//! the [`HEAD`] oldest are looked at, at a slow pace, beyond which their proportion counts for all. To count all of them
+//! would be a cycle: a worker that is woken takes them, and then there is nothing to stay awake for.
 
 use std::sync::Arc;
+
+use redis::Value;
 
 use super::super::reply::Asked;
 use super::super::survey::{Command, Progress, Survey};
@@ -21,7 +25,7 @@ pub(in super::super) fn wanted_by(dramatiq: &Dramatiq) -> Vec<Wanted> {
         let list: Arc<str> = format!("{}:{queue}", dramatiq.namespace).into();
         let delayed: Arc<str> = format!("{list}.DQ").into();
         wanted.push(Wanted::ready(count(Count::List, &list)));
-        wanted.push(Wanted::due(count(Count::List, &delayed)));
+        wanted.push(Wanted::facts(Survey::DramatiqDelayed(Delayed { list: delayed }), false));
         wanted.push(Wanted::facts(Survey::DramatiqInFlight(InFlight { list: Arc::clone(&list) }), false));
         if dramatiq.oldest_age {
             wanted.push(Wanted::facts(Survey::DramatiqOldest(Oldest { list }), true));
@@ -50,6 +54,68 @@ impl InFlight {
             })
         })
     }
+}
+
+/// Delayed messages to look at. Bodies weigh some hundred bytes to some KiB each; and more than these waiting means that
+/// one due among them is reason enough to wake.
+const HEAD: usize = 100;
+
+/// Delayed messages that are due.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Delayed {
+    list: Arc<str>,
+}
+
+impl Delayed {
+    pub(in super::super) fn begin(&self, at: Moment) -> Progress {
+        let list = Arc::clone(&self.list);
+        let head = Command::of(&["LRANGE"], &list).arg(0).arg(HEAD - 1);
+        Progress::ask(vec![Command::of(&["LLEN"], &list), head], move |replies| {
+            let (all, ids) = match waiting(&list, replies) {
+                Ok((_, ids)) if ids.is_empty() => return Progress::Done(Ok(due(0.0))),
+                Ok(found) => found,
+                Err(failure) => return Progress::Done(Err(failure)),
+            };
+            let bodies: Arc<str> = format!("{list}.msgs").into();
+            let read = Command::of(&["HMGET"], &bodies).arg(ids);
+            Progress::ask(vec![read], move |replies| {
+                Progress::conclude(|| {
+                    let bodies = (Asked { command: "HMGET", key: &bodies }).list(replies.first())?;
+                    let etas: Vec<f64> = bodies.iter().filter_map(eta).collect();
+                    let now = at.unix_millis as f64;
+                    let ours = etas.iter().filter(|eta| **eta <= now).count() as f64;
+                    let beyond = (all - bodies.len() as f64).max(0.0);
+                    let share = if etas.is_empty() { 0.0 } else { ours / etas.len() as f64 };
+                    Ok(due((ours + beyond * share).round()))
+                })
+            })
+        })
+    }
+}
+
+fn waiting(list: &str, replies: &[Value]) -> Result<(f64, Vec<Vec<u8>>), ReadFailure> {
+    let all = (Asked { command: "LLEN", key: list }).count(replies.first())?;
+    let asked = Asked { command: "LRANGE", key: list };
+    let ids = asked.list(replies.get(1))?.iter().map(|id| Ok(asked.bytes(Some(id))?.unwrap_or_default().to_vec()));
+    Ok((all, ids.collect::<Result<_, ReadFailure>>()?))
+}
+
+/// When a delayed message is due, milliseconds.
+fn eta(body: &Value) -> Option<f64> {
+    #[derive(serde::Deserialize)]
+    struct Message {
+        options: Options,
+    }
+    #[derive(serde::Deserialize)]
+    struct Options {
+        eta: f64,
+    }
+    let Value::BulkString(body) = body else { return None };
+    serde_json::from_slice::<Message>(body).ok().map(|message| message.options.eta)
+}
+
+fn due(items: f64) -> Observation {
+    Observation { due: items.into(), ..Observation::of_backlog(items) }
 }
 
 /// The age of the oldest message.
