@@ -16,4 +16,6 @@ pub mod apiserver;
 pub mod cluster;
 pub mod polling;
 pub mod redis;
+pub mod redis_cluster;
+pub mod sentinels;
 pub mod tidegate;
