@@ -1,13 +1,18 @@
-//! The third door: the string map of a KEDA trigger, read as KEDA's own redis scaler reads it.
+//! The third door: the string map of a KEDA trigger, read as KEDA's own redis scalers read it.
 //!
-//! Moving over from `type: redis` means changing the type and adding `scalerAddress`; every other key may stay. Two
-//! things differ, both because the map is all that KEDA forwards: passwords never come from here (they are ignored and
+//! Moving over from `type: redis`, `redis-cluster`, `redis-sentinel` or one of the three `redis*-streams` means changing
+//! the type and adding `scalerAddress`; every other key may stay. The type itself is the one thing that KEDA does not
+//! forward. What it says can nearly always be told from the keys: `stream` makes it a stream's, `sentinelMaster` a
+//! sentinel's, several addresses a Cluster's, and a declared Connection knows what it is. What cannot be told (a Cluster
+//! by one address that only the allow list has) is said with a key of ours, `triggerType: redis-cluster`, which always
+//! has the last word. Two things differ, both because the map is all that KEDA forwards: passwords never come from here (they are ignored and
 //! warned of), and an address is only connected to if a declared Connection or the operator's allow list has it.
 //!
 //! `enableTLS` has two readers: KEDA, for its own connection to us, and whoever moved a TLS trigger over, for the one
 //! to Redis. A declared Connection settles it, and is needed anyway where Redis' certificate is to be checked; only
 //! for an address that the allow list covers does `enableTLS` mean Redis here.
 
+mod counts;
 mod keys;
 mod server;
 
@@ -15,18 +20,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use counts::Counts;
 use keys::{Found, Keys, path};
 
 use crate::model::AutoscalerId;
 use crate::spec::grants::Grants;
-use crate::spec::manifest::{
-    BacklogPerReplica, DurationText, Policy, QuantityText, QueueAutoscalerBody, RedisList, Trigger,
-};
+use crate::spec::manifest::{BacklogPerReplica, DurationText, Policy, QuantityText, QueueAutoscalerBody, Trigger};
 use crate::spec::problem::{Problem, Problems};
 use crate::spec::report::Report;
 use crate::spec::units;
 use crate::spec::validate;
-use crate::spec::{AutoscalerSpec, Origin, Source};
+use crate::spec::{AutoscalerSpec, Origin};
 
 /// What KEDA sends with every call. Its `Debug` leaves the metadata's values out: some are passwords.
 #[derive(Clone, Copy)]
@@ -75,9 +79,6 @@ pub struct TriggerAsk {
     /// Keys without effect, ignored credentials.
     pub warnings: Vec<Problem>,
 }
-
-/// KEDA's own default for `listLength`.
-const DEFAULT_LIST_LENGTH: i64 = 5;
 
 /// Keys and bytes of a map, keys included: several times what any trigger of KEDA's can have. Beyond is nobody's
 /// trigger, and every key of it would have its warning, and the list's name its place in a command many times a second.
@@ -150,9 +151,21 @@ fn named(object: &ScaledObject<'_>, found: Found<'_>, keys: &mut Keys<'_>) -> Re
     let mut report = Report::of_metadata(&renamed);
     validate::check_name(found.value, "", &mut report);
     keys.problems.append(&mut report.problems);
-    for name in
-        ["listName", "listLength", "activationListLength", "address", "addresses", "host", "hosts", "connection"]
-    {
+    for name in [
+        "listName",
+        "listLength",
+        "activationListLength",
+        "stream",
+        "streamLength",
+        "pendingEntriesCount",
+        "lagCount",
+        "activationLagCount",
+        "address",
+        "addresses",
+        "host",
+        "hosts",
+        "connection",
+    ] {
         if let Some(other) = keys.find(&[name]) {
             let message = format!("`autoscaler` names a QueueAutoscaler, which has its own {}", meaning(name));
             keys.problem(other.key, message, format!("take out {} or autoscaler", other.key));
@@ -168,9 +181,9 @@ fn named(object: &ScaledObject<'_>, found: Found<'_>, keys: &mut Keys<'_>) -> Re
 
 fn meaning(key: &str) -> &'static str {
     match key {
-        "listName" => "keys",
-        "listLength" => "target",
-        "activationListLength" => "activationThreshold",
+        "listName" | "stream" => "source",
+        "listLength" | "streamLength" | "pendingEntriesCount" | "lagCount" => "target",
+        "activationListLength" | "activationLagCount" => "activationThreshold",
         _ => "connection",
     }
 }
@@ -178,52 +191,28 @@ fn meaning(key: &str) -> &'static str {
 // === a trigger, written out ===
 
 fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> Result<TriggerAsk, Problems> {
-    let list = keys.text("listName");
-    if list.is_none() {
-        let (message, cure) = match keys::OF_STREAMS.iter().find_map(|name| keys.find(&[name])) {
-            Some(stream) => (
-                format!("missing, and `{}` belongs to Redis streams", stream.key),
-                "streams are not supported yet; use listName",
-            ),
-            None => (
-                "missing: the list that is to be counted".to_owned(),
-                "e.g. listName: celery, or autoscaler: celery-high",
-            ),
-        };
-        keys.problem("listName", message, cure);
-    }
-    let length = keys.integer("listLength", DEFAULT_LIST_LENGTH);
-    let target = length.filter(|length| (1..=i64::MAX / 1000).contains(length));
-    if let (Some(length), None) = (length, target) {
-        let key = keys.spelling("listLength");
-        let wrong = if length < 1 { "must be at least 1" } else { "is more than a metric can hold" };
-        keys.problem(key, format!("{wrong}, found {length}"), "e.g. listLength: \"5\"");
-    }
-    let nameable = keys.problems.is_empty();
-
-    let activation = keys.integer("activationListLength", 0);
+    let counts = counts::counts(keys);
     let connection = server::connection(object, grants, keys);
     let polling_interval = polling_interval(keys);
     let mut warnings = keys.without_effect(MOST_WARNINGS);
     warnings.extend(server::warnings(object, keys, connection.as_deref()));
-    let (true, Some(list), Some(target)) = (nameable, list, target) else {
+    let Some(counts) = counts else {
         return Err(Problems(std::mem::take(&mut keys.problems)));
     };
 
     let body = QueueAutoscalerBody {
         polling_interval,
         triggers: Some(vec![Trigger {
-            redis_list: Some(RedisList { keys: Some(vec![list.to_owned()]), ..RedisList::default() }),
             policy: Some(Policy {
-                backlog_per_replica: Some(BacklogPerReplica { target: Some(QuantityText(target.to_string())) }),
+                backlog_per_replica: Some(BacklogPerReplica { target: Some(QuantityText(counts.target.to_string())) }),
                 ..Policy::default()
             }),
-            activation_threshold: Some(QuantityText(activation.unwrap_or(0).to_string())),
-            ..Trigger::default()
+            activation_threshold: Some(QuantityText(counts.activation.to_string())),
+            ..counts.block()
         }]),
         ..QueueAutoscalerBody::default()
     };
-    let renamed = renamed(keys);
+    let renamed = renamed(keys, &counts);
     let mut report = Report::of_metadata(&renamed);
     let head = validate::Head {
         id: AutoscalerId::new(object.namespace, format!("{}-{}", object.name, keys.fingerprint())),
@@ -236,21 +225,22 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
     warnings.append(&mut report.warnings);
     let mut problems = std::mem::take(&mut keys.problems);
     problems.append(&mut report.problems);
-    let source = Source::lists(vec![Arc::from(list)]);
     Ok(TriggerAsk {
-        metric_name: validate::metric_name(&source).into(),
-        target: target as f64,
+        metric_name: validate::metric_name(&counts.source).into(),
+        target: counts.target as f64,
         registration: if problems.is_empty() { Ok(Arc::new(spec)) } else { Err(Problems(problems)) },
         warnings,
     })
 }
 
 /// Which key a part of the manifest came from, so that `validate` speaks of what the user wrote.
-fn renamed(keys: &Keys<'_>) -> [(&'static str, String); 5] {
+fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 7] {
     [
-        ("spec.triggers[0].redisList", path(keys.spelling("listName"))),
-        ("spec.triggers[0].policy", path(keys.spelling("listLength"))),
-        ("spec.triggers[0].activationThreshold", path(keys.spelling("activationListLength"))),
+        ("spec.triggers[0].redisList", path(keys.spelling(counts.name_key))),
+        ("spec.triggers[0].redisStream.group", path(keys.spelling("consumerGroup"))),
+        ("spec.triggers[0].redisStream", path(keys.spelling(counts.name_key))),
+        ("spec.triggers[0].policy", path(keys.spelling(counts.target_key))),
+        ("spec.triggers[0].activationThreshold", path(keys.spelling(counts.activation_key))),
         ("spec.triggers[0].connection", path(keys.spelling("connection"))),
         ("spec.pollingInterval", path(keys.spelling("pollingInterval"))),
     ]

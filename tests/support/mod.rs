@@ -17,4 +17,6 @@ pub mod cluster;
 pub mod frameworks;
 pub mod polling;
 pub mod redis;
+pub mod redis_cluster;
+pub mod sentinels;
 pub mod tidegate;

@@ -21,6 +21,14 @@ pub struct RedisProcess {
     lines: Vec<String>,
     /// What the test's own client logs in with.
     password: Option<String>,
+    kind: Kind,
+}
+
+/// What the program is started as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Server,
+    Sentinel,
 }
 
 impl RedisProcess {
@@ -31,14 +39,24 @@ impl RedisProcess {
 
     /// A server with these lines in its configuration file, e.g. `maxclients 10` or `user alice on >secret +llen ~q:*`.
     pub fn with(lines: &[&str]) -> Self {
+        RedisProcess::of_kind(Kind::Server, lines)
+    }
+
+    /// A sentinel with these lines in its configuration file.
+    pub fn sentinel(lines: &[&str]) -> Self {
+        RedisProcess::of_kind(Kind::Sentinel, lines)
+    }
+
+    fn of_kind(kind: Kind, lines: &[&str]) -> Self {
         let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
         let password = lines.iter().find_map(|line| line.strip_prefix("requirepass ")).map(str::to_owned);
         // Between finding a port and taking it somebody else may take it.
         for _ in 0..5 {
             let port = free_port();
             let folder = TempDir::new().unwrap();
-            let child = spawn(port, &folder, &lines);
-            let mut server = RedisProcess { child, port, folder, lines: lines.clone(), password: password.clone() };
+            let child = spawn(kind, port, &folder, &lines);
+            let mut server =
+                RedisProcess { child, port, folder, lines: lines.clone(), password: password.clone(), kind };
             if server.await_ready() {
                 return server;
             }
@@ -54,6 +72,15 @@ impl RedisProcess {
     /// Of loopback.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The folder that it runs in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Runs one command on a connection of its own and returns its answer.
@@ -99,7 +126,7 @@ impl RedisProcess {
         self.kill();
         let give_up = Instant::now() + PATIENCE;
         while Instant::now() < give_up {
-            self.child = spawn(self.port, &self.folder, &self.lines);
+            self.child = spawn(self.kind, self.port, &self.folder, &self.lines);
             if self.await_ready() {
                 return;
             }
@@ -192,17 +219,22 @@ fn openssl(folder: &Path, arguments: &[&str], more: &[&[&str]]) {
     assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn spawn(port: u16, folder: &TempDir, lines: &[String]) -> Child {
-    let mut text = format!(
-        "port {port}\nbind 127.0.0.1\ndir {}\nsave \"\"\nappendonly no\nlogfile redis.log\n",
-        folder.path().display()
-    );
+fn spawn(kind: Kind, port: u16, folder: &TempDir, lines: &[String]) -> Child {
+    let mut text = format!("port {port}\nbind 127.0.0.1\ndir {}\nlogfile redis.log\n", folder.path().display());
+    if kind == Kind::Server {
+        text.push_str("save \"\"\nappendonly no\n");
+    }
     for line in lines {
         text.push_str(line);
         text.push('\n');
     }
     let file = folder.path().join("redis.conf");
     std::fs::write(&file, text).unwrap();
-    let child = Command::new("redis-server").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    let mut program = Command::new("redis-server");
+    program.arg(&file);
+    if kind == Kind::Sentinel {
+        program.arg("--sentinel");
+    }
+    let child = program.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
     child.unwrap_or_else(|error| panic!("redis-server not found ({error}); tests/run installs it"))
 }

@@ -214,9 +214,12 @@ pub(super) fn read_failure(key: &str, command: &str, error: &ServerError) -> Rea
         "MOVED" | "ASK" => failure(
             FailureKind::Configuration,
             format!(
-                "key {key:?} lives on another node of a Redis Cluster ({detail}); connect to the node that holds it, \
-                 or to the whole cluster"
+                "key {key:?} lives on another node of a Redis Cluster ({detail}); write `cluster` in place of `address`"
             ),
+        ),
+        "TRYAGAIN" => failure(
+            FailureKind::NotServing,
+            format!("key {key:?} is on its way to another node of its Redis Cluster; the next round asks again"),
         ),
         "WRONGTYPE" => failure(
             FailureKind::WrongType,

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::server::Layout;
 use super::{Draft, Object, Work, annotations, behavior, hpa, server, text_at, text_of};
 use crate::spec::manifest::{
     BacklogPerReplica, DurationText, Fallback, FallbackBehavior, Policy, QuantityText, QueueAutoscalerBody, RedisList,
-    Trigger,
+    RedisStream, StreamBacklog, Trigger,
 };
 use crate::spec::render;
 use crate::spec::units::format_duration;
 
 /// KEDA's own default.
 const POLLING_INTERVAL: i32 = 30;
-/// KEDA's own default for `listLength`.
-const LIST_LENGTH: &str = "5";
+/// KEDA's own default for every target.
+const DEFAULT_TARGET: &str = "5";
 
 pub(super) fn import(work: &mut Work, object: &Object) {
     let mut notes = Vec::new();
@@ -27,7 +28,7 @@ pub(super) fn import(work: &mut Work, object: &Object) {
         }
     }
     if triggers.is_empty() {
-        work.note(object, "not carried over: no trigger of type redis");
+        work.note(object, "not carried over: no trigger of Redis lists or streams");
         return;
     }
     let seconds = |field: &str| {
@@ -80,23 +81,54 @@ pub(super) fn import(work: &mut Work, object: &Object) {
     work.autoscalers.push(Draft { document, notes });
 }
 
+/// KEDA's types of trigger that have a counterpart: what is counted, and how the servers are laid out.
+fn known(kind: &str) -> Option<(Counted, Layout)> {
+    Some(match kind {
+        "redis" => (Counted::List, Layout::Single),
+        "redis-cluster" => (Counted::List, Layout::Cluster),
+        "redis-sentinel" => (Counted::List, Layout::Sentinel),
+        "redis-streams" => (Counted::Stream, Layout::Single),
+        "redis-cluster-streams" => (Counted::Stream, Layout::Cluster),
+        "redis-sentinel-streams" => (Counted::Stream, Layout::Sentinel),
+        _ => return None,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    List,
+    Stream,
+}
+
 fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &mut Vec<String>) -> Option<Trigger> {
     let kind = text_at(written, "type").unwrap_or_default();
-    if kind != "redis" {
-        let message = format!("trigger {i} ({kind}) is not carried over: only type redis is supported yet");
+    let Some((counted, layout)) = known(kind) else {
+        let message = format!("trigger {i} ({kind}) is not carried over: only triggers of Redis lists and streams are");
         notes.push(work.note(object, message));
         return None;
-    }
+    };
     // Trimmed, and an empty one is none, as KEDA has it.
     let key = |name: &str| {
         let text = written.get("metadata").and_then(|metadata| metadata.get(name)).and_then(text_of)?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };
-    let Some(list) = key("listName") else {
-        notes.push(work.note(object, format!("trigger {i} is not carried over: it has no listName")));
+    let (named, activation_key) = match counted {
+        Counted::List => ("listName", "activationListLength"),
+        Counted::Stream => ("stream", "activationLagCount"),
+    };
+    let Some(name) = key(named) else {
+        notes.push(work.note(object, format!("trigger {i} is not carried over: it has no {named}")));
         return None;
     };
-    for name in ["listLength", "activationListLength"] {
+    let group = key("consumerGroup");
+    // As KEDA chooses.
+    let (backlog, target_key) = match (counted, &group, key("lagCount").is_some_and(|count| count != "0")) {
+        (Counted::List, ..) => (None, "listLength"),
+        (Counted::Stream, None, _) => (Some(StreamBacklog::Length), "streamLength"),
+        (Counted::Stream, Some(_), true) => (Some(StreamBacklog::Lag), "lagCount"),
+        (Counted::Stream, Some(_), false) => (Some(StreamBacklog::Pending), "pendingEntriesCount"),
+    };
+    for name in [target_key, activation_key] {
         if let Some(variable) = key(&format!("{name}FromEnv")).filter(|_| key(name).is_none()) {
             let message = format!(
                 "trigger {i}: its {name} is in {variable} of the container: write it, it has KEDA's default here"
@@ -109,19 +141,25 @@ fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &
             format!("trigger {i}: metricType Value has no counterpart: its target is taken for a target per replica");
         notes.push(work.note(object, message));
     }
-    let connection = server::of_trigger(work, object, i, written, notes);
+    let connection = server::of_trigger(work, object, i, written, layout, notes);
+    let mut source = Trigger::default();
+    match backlog {
+        None => source.redis_list = Some(RedisList { keys: Some(vec![name]), ..RedisList::default() }),
+        Some(backlog) => {
+            source.redis_stream = Some(RedisStream { key: Some(name), group, backlog: Some(backlog) });
+        }
+    }
     Some(Trigger {
         name: text_at(written, "name").map(str::to_owned),
         connection: Some(connection),
-        redis_list: Some(RedisList { keys: Some(vec![list]), ..RedisList::default() }),
         policy: Some(Policy {
             backlog_per_replica: Some(BacklogPerReplica {
-                target: Some(QuantityText(key("listLength").unwrap_or_else(|| LIST_LENGTH.to_owned()))),
+                target: Some(QuantityText(key(target_key).unwrap_or_else(|| DEFAULT_TARGET.to_owned()))),
             }),
             ..Policy::default()
         }),
-        activation_threshold: key("activationListLength").map(QuantityText),
-        ..Trigger::default()
+        activation_threshold: key(activation_key).map(QuantityText),
+        ..source
     })
 }
 

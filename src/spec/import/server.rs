@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{Draft, Object, Work, text_at, text_of};
 use crate::spec::manifest::{
-    ClusterConnectionBody, ConnectionBody, PasswordFrom, PemFrom, RedisConnection, SecretKeyRef, Tls, UsernameFrom,
+    ClusterConnectionBody, ClusterNodes, ConnectionBody, PasswordFrom, PemFrom, RedisConnection, SecretKeyRef,
+    SentinelConnection, Tls, UsernameFrom,
 };
 use crate::spec::render;
 
@@ -104,6 +105,14 @@ enum Found {
     Variable(String),
 }
 
+/// How the servers of a trigger are laid out: its type says so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    Single,
+    Cluster,
+    Sentinel,
+}
+
 /// The parameters of one trigger.
 struct Parameters<'a> {
     metadata: &'a Value,
@@ -145,6 +154,7 @@ pub(super) fn of_trigger(
     object: &Object,
     i: usize,
     trigger: &Value,
+    layout: Layout,
     notes: &mut Vec<String>,
 ) -> String {
     let reference = trigger.pointer("/authenticationRef/name").and_then(Value::as_str);
@@ -164,8 +174,8 @@ pub(super) fn of_trigger(
             "a ClusterTriggerAuthentication's Secrets are KEDA's own: namespace {KEDA_NAMESPACE} is written, where it usually runs"
         ));
     }
-    let redis = connection(&parameters, secret_namespace.as_deref(), &mut said);
-    let wanted = reference.map_or_else(|| name_of(redis.address.as_deref().unwrap_or_default()), str::to_owned);
+    let (redis, first) = connection(&parameters, layout, secret_namespace.as_deref(), &mut said);
+    let wanted = reference.map_or_else(|| name_of(&first), str::to_owned);
     let mut of_server = Vec::new();
     for message in said {
         of_server.push(work.note(object, format!("trigger {i}: {message}")));
@@ -184,57 +194,127 @@ fn name_of(address: &str) -> String {
     if address == UNKNOWN || digits || !fine { "redis".to_owned() } else { host }
 }
 
-fn connection(parameters: &Parameters<'_>, secret_namespace: Option<&str>, said: &mut Vec<String>) -> RedisConnection {
-    let secret = |name: String, key: String| SecretKeyRef {
-        namespace: secret_namespace.map(str::to_owned),
-        name: Some(name),
-        key: Some(key),
+/// The connection, and the first of its addresses.
+fn connection(
+    parameters: &Parameters<'_>,
+    layout: Layout,
+    secret_namespace: Option<&str>,
+    said: &mut Vec<String>,
+) -> (RedisConnection, String) {
+    let tls = tls(parameters, secret_namespace, said);
+    let own = login(parameters, ["username", "password"], "", secret_namespace, said);
+    let database = parameters.text("databaseIndex").and_then(|text| text.parse::<i32>().ok()).filter(|n| *n != 0);
+    let addresses = addresses(parameters, layout, said);
+    let first = addresses.first().cloned().unwrap_or_else(|| UNKNOWN.to_owned());
+    let mut redis = RedisConnection {
+        // KEDA does not look at it for a cluster, which has no other.
+        database: database.filter(|_| layout != Layout::Cluster),
+        username: own.username,
+        username_from: own.username_from,
+        password_from: own.password_from,
+        tls: tls.clone(),
+        ..RedisConnection::default()
     };
-    let pem = |names: &[&str]| match parameters.find(names)? {
-        Found::Secret { name, key } => Some(PemFrom { secret_key_ref: Some(secret(name, key)) }),
-        Found::Text(_) | Found::Variable(_) => None,
-    };
-    let (mut username, mut username_from, mut password_from) = (None, None, None);
-    match parameters.find(&["username"]) {
-        None => {}
-        Some(Found::Text(name)) => username = Some(name),
-        Some(Found::Secret { name, key }) => {
-            username_from = Some(UsernameFrom { secret_key_ref: Some(secret(name, key)), ..UsernameFrom::default() });
-        }
-        Some(Found::Variable(variable)) => {
-            said.push(format!("the user's name is in {variable} of the container: write username, or usernameFrom"));
+    match layout {
+        Layout::Single => redis.address = Some(first.clone()),
+        Layout::Cluster => redis.cluster = Some(ClusterNodes { addresses: Some(addresses) }),
+        Layout::Sentinel => {
+            let sentinels = ["sentinelUsername", "sentinelPassword"];
+            let login = login(parameters, sentinels, "sentinels' ", secret_namespace, said);
+            let master = match parameters.find(&["sentinelMaster"]) {
+                Some(Found::Text(master)) => master,
+                _ => {
+                    said.push(
+                        "what the sentinels call the master is not in the object: mymaster is written".to_owned(),
+                    );
+                    "mymaster".to_owned()
+                }
+            };
+            redis.sentinel = Some(SentinelConnection {
+                addresses: Some(addresses),
+                master: Some(master),
+                username: login.username,
+                username_from: login.username_from,
+                password_from: login.password_from,
+                // KEDA has one setting for both.
+                tls,
+                ..SentinelConnection::default()
+            });
         }
     }
-    let mut password = |name: String, key: String| {
-        password_from = Some(PasswordFrom { secret_key_ref: Some(secret(name, key)), ..PasswordFrom::default() });
-    };
-    match parameters.find(&["password"]) {
+    (redis, first)
+}
+
+#[derive(Default)]
+struct Login {
+    username: Option<String>,
+    username_from: Option<UsernameFrom>,
+    password_from: Option<PasswordFrom>,
+}
+
+/// `names`: of the user's parameter and of the password's. `whose` stands before them in notes.
+fn login(
+    parameters: &Parameters<'_>,
+    names: [&str; 2],
+    whose: &str,
+    secret_namespace: Option<&str>,
+    said: &mut Vec<String>,
+) -> Login {
+    let [user, password] = names;
+    let mut login = Login::default();
+    match parameters.find(&[user]) {
         None => {}
-        Some(Found::Secret { name, key }) => password(name, key),
-        // Never repeated.
-        Some(Found::Text(_)) => {
-            password("redis".to_owned(), "password".to_owned());
-            said.push("the password itself is in the object: put it into key password of a Secret redis".to_owned());
+        Some(Found::Text(name)) => login.username = Some(name),
+        Some(Found::Secret { name, key }) => {
+            let secret_key_ref = Some(secret(secret_namespace, name, key));
+            login.username_from = Some(UsernameFrom { secret_key_ref, ..UsernameFrom::default() });
         }
         Some(Found::Variable(variable)) => {
-            password("redis".to_owned(), "password".to_owned());
             said.push(format!(
-                "the password is in {variable} of the container: put it into key password of a Secret redis"
+                "the {whose}user's name is in {variable} of the container: write username, or usernameFrom"
             ));
         }
     }
-    let database = parameters.text("databaseIndex").and_then(|text| text.parse::<i32>().ok()).filter(|n| *n != 0);
+    let key_of_ours = if whose.is_empty() { "password" } else { "sentinel-password" };
+    let mut from = |name: String, key: String| {
+        let secret_key_ref = Some(secret(secret_namespace, name, key));
+        login.password_from = Some(PasswordFrom { secret_key_ref, ..PasswordFrom::default() });
+    };
+    let mut ours = |why: String| {
+        from("redis".to_owned(), key_of_ours.to_owned());
+        said.push(format!("the {whose}password is {why}: put it into key {key_of_ours} of a Secret redis"));
+    };
+    match parameters.find(&[password]) {
+        None => {}
+        Some(Found::Secret { name, key }) => from(name, key),
+        // Never repeated.
+        Some(Found::Text(_)) => ours("itself in the object".to_owned()),
+        Some(Found::Variable(variable)) => ours(format!("in {variable} of the container")),
+    }
+    login
+}
+
+fn secret(namespace: Option<&str>, name: String, key: String) -> SecretKeyRef {
+    SecretKeyRef { namespace: namespace.map(str::to_owned), name: Some(name), key: Some(key) }
+}
+
+fn tls(parameters: &Parameters<'_>, secret_namespace: Option<&str>, said: &mut Vec<String>) -> Option<Tls> {
+    let pem = |names: &[&str]| match parameters.find(names)? {
+        Found::Secret { name, key } => Some(PemFrom { secret_key_ref: Some(secret(secret_namespace, name, key)) }),
+        Found::Text(_) | Found::Variable(_) => None,
+    };
     let encrypted = parameters.flag("enableTLS")
         || matches!(parameters.find(&["tls"]), Some(Found::Text(text)) if text == "enable")
         || parameters.authentication.iter().any(|(name, _)| name == "tls");
     if matches!(parameters.find(&["tls"]), Some(Found::Secret { .. } | Found::Variable(_))) {
         said.push("whether it is encrypted is not in the object: taken for yes; take tls out if it is not".to_owned());
     }
-    let tls = encrypted.then(|| {
+    encrypted.then(|| {
         let insecure = parameters.flag("unsafeSsl");
         let mut ca_from = pem(&["ca"]);
         if ca_from.is_none() && !insecure {
-            ca_from = Some(PemFrom { secret_key_ref: Some(secret("redis-tls".to_owned(), "ca.crt".to_owned())) });
+            let ours = secret(secret_namespace, "redis-tls".to_owned(), "ca.crt".to_owned());
+            ca_from = Some(PemFrom { secret_key_ref: Some(ours) });
             said.push(
                 "KEDA trusts the system's authorities, tidegate those that are named: put them into key ca.crt of a Secret redis-tls"
                     .to_owned(),
@@ -248,22 +328,16 @@ fn connection(parameters: &Parameters<'_>, secret_namespace: Option<&str>, said:
             said.push("a key with a password of its own cannot be read: store it without".to_owned());
         }
         Tls { ca_from, cert_from, key_from, insecure_skip_verify: insecure.then_some(true), ..Tls::default() }
-    });
-    RedisConnection {
-        address: Some(address(parameters, said)),
-        database,
-        username,
-        username_from,
-        password_from,
-        tls,
-        ..RedisConnection::default()
-    }
+    })
 }
 
-fn address(parameters: &Parameters<'_>, said: &mut Vec<String>) -> String {
-    let first = |text: String| text.split(',').next().unwrap_or_default().trim().to_owned();
+/// At least one; of one server only the first.
+fn addresses(parameters: &Parameters<'_>, layout: Layout, said: &mut Vec<String>) -> Vec<String> {
+    let split = |text: String| -> Vec<String> {
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
     let mut elsewhere = |found: Option<Found>, what: &str| match found? {
-        Found::Text(text) => Some(first(text)),
+        Found::Text(text) => Some(split(text)),
         Found::Secret { name, key } => {
             said.push(format!("its {what} is in key {key} of Secret {name}: write it, an address is no secret here"));
             None
@@ -273,25 +347,32 @@ fn address(parameters: &Parameters<'_>, said: &mut Vec<String>) -> String {
             None
         }
     };
-    let found = match parameters.find(&["address", "addresses"]) {
-        Some(found) => elsewhere(Some(found), "address"),
-        None => {
-            let host = elsewhere(parameters.find(&["host", "hosts"]), "host");
-            let port = elsewhere(parameters.find(&["port", "ports"]), "port");
-            host.map(|host| format!("{host}:{}", port.unwrap_or_else(|| "6379".to_owned())))
-        }
-    };
-    let Some(address) = found else {
+    let mut found = elsewhere(parameters.find(&["address", "addresses"]), "address").unwrap_or_default();
+    let hosts = parameters.find(&["host", "hosts"]);
+    if (found.is_empty() || layout != Layout::Single) && hosts.is_some() {
+        let hosts = elsewhere(hosts, "host").unwrap_or_default();
+        let ports = elsewhere(parameters.find(&["port", "ports"]), "port").unwrap_or_default();
+        let usual = if layout == Layout::Sentinel { "26379" } else { "6379" };
+        let port = |i: usize| ports.get(i).map_or(usual, String::as_str);
+        found.extend(hosts.iter().enumerate().map(|(i, host)| format!("{host}:{}", port(i))));
+    }
+    if layout == Layout::Single {
+        found.truncate(1);
+    }
+    if found.is_empty() {
         said.push(format!("its address is not known: write it instead of {UNKNOWN}"));
-        return UNKNOWN.to_owned();
-    };
-    if !address.contains('.') && !address.starts_with('[') && !address.starts_with("localhost:") {
+        return vec![UNKNOWN.to_owned()];
+    }
+    let short =
+        |address: &&String| !address.contains('.') && !address.starts_with('[') && !address.starts_with("localhost:");
+    if let Some(address) = found.iter().find(short) {
         said.push(format!(
             "{address} was a Service of KEDA's own namespace, and is one of the object's here: write the namespace, \
              e.g. redis.other.svc:6379, if that is another"
         ));
     }
-    address
+    found.dedup();
+    found
 }
 
 // === where values are ===

@@ -10,11 +10,17 @@ use crate::spec::limits::METADATA_VALUE_BYTES;
 use crate::spec::problem::Problem;
 use crate::spec::report::closest;
 
-/// KEDA's redis list triggers, their connections included.
-const OF_KEDA: [&str; 14] = [
+/// KEDA's redis triggers, their connections included.
+const OF_KEDA: [&str; 20] = [
     "listName",
     "listLength",
     "activationListLength",
+    "stream",
+    "consumerGroup",
+    "pendingEntriesCount",
+    "streamLength",
+    "lagCount",
+    "activationLagCount",
     "address",
     "addresses",
     "host",
@@ -33,9 +39,6 @@ const OURS: [&str; 5] = ["autoscaler", "serve", "triggerType", "connection", "po
 
 /// Read by KEDA itself on the way to us.
 const FOR_KEDA: [&str; 1] = ["scalerAddress"];
-
-/// Of triggers that are not supported yet; what they mean is said where they are missed.
-pub(super) const OF_STREAMS: [&str; 5] = ["stream", "consumerGroup", "pendingEntriesCount", "lagCount", "streamLength"];
 
 /// What a key is called in messages.
 pub(super) fn path(key: &str) -> String {

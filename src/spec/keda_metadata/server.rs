@@ -67,7 +67,7 @@ pub(super) fn connection(
     if let Some(connection) = grants.find(object.namespace, &Asked { addresses: &asked, layout }, number) {
         return Some(connection);
     }
-    let addresses = listed(object, &asked, key, grants, keys)?;
+    let addresses = listed(object, &Asked { addresses: &asked, layout }, key, grants, keys)?;
     let first = addresses.first()?.clone();
     if tls && !unsafe_ssl {
         keys.problem(
@@ -95,21 +95,26 @@ pub(super) fn connection(
 /// The addresses as they would be connected to, if the fence and the allow list have all of them.
 fn listed(
     object: &ScaledObject<'_>,
-    asked: &[String],
+    asked: &Asked<'_>,
     key: &str,
     grants: &Grants,
     keys: &mut Keys<'_>,
 ) -> Option<Vec<String>> {
-    let mut addresses = Vec::with_capacity(asked.len());
+    let what = match asked.layout {
+        Layout::Any | Layout::Single => "has the address",
+        Layout::Sentinel { .. } => "has this master and the sentinel",
+        Layout::Cluster => "is a Redis Cluster with the address",
+    };
+    let mut addresses = Vec::with_capacity(asked.addresses.len());
     let before = keys.problems.len();
-    for asked in asked {
+    for asked in asked.addresses {
         let address = address::expand_service(asked, object.namespace);
         if !grants.permits(&address) {
             let message = format!("no connection may lead to {address}: it is not in --only-addresses");
             let cure = format!("name another server, or start tidegate with --only-addresses {address}");
             keys.problem(key, message, cure);
         } else if !grants.allows(&address) && !grants.allows(asked) {
-            let message = format!("no Connection of namespace `{}` has the address {address}", object.namespace);
+            let message = format!("no Connection of namespace `{}` {what} {address}", object.namespace);
             let cure = format!("declare a Connection for it, or start tidegate with --allow-address {address}");
             keys.problem(key, message, cure);
         }
@@ -154,17 +159,13 @@ fn bare_connection(
 fn said_kind(keys: &mut Keys<'_>) -> Option<Kind> {
     let found = keys.find(&["triggerType"])?;
     let kind = match found.value {
-        "redis" => Kind::Single,
-        "redis-cluster" => Kind::Cluster,
-        "redis-sentinel" => Kind::Sentinel,
-        known @ ("redis-streams" | "redis-cluster-streams" | "redis-sentinel-streams") => {
-            let cure = "keep KEDA's own trigger for this one";
-            keys.problem(found.key, format!("`{known}` is not supported yet"), cure);
-            return None;
-        }
+        "redis" | "redis-streams" => Kind::Single,
+        "redis-cluster" | "redis-cluster-streams" => Kind::Cluster,
+        "redis-sentinel" | "redis-sentinel-streams" => Kind::Sentinel,
         other => {
             let message = format!("unknown trigger type `{other}`");
-            keys.problem(found.key, message, "write triggerType: redis, redis-cluster or redis-sentinel");
+            let cure = "write redis, redis-cluster or redis-sentinel, or one of these with -streams behind it";
+            keys.problem(found.key, message, cure);
             return None;
         }
     };
@@ -278,7 +279,7 @@ pub(super) fn warnings(
     let addresses = keys.find(&["address", "addresses"]).or_else(|| keys.find(&["host", "hosts"]));
     let several = addresses.filter(|found| found.value.contains(','));
     let said = keys.text("triggerType");
-    if let Some(found) = several.filter(|_| said == Some("redis")) {
+    if let Some(found) = several.filter(|_| matches!(said, Some("redis" | "redis-streams"))) {
         let cure = "write triggerType: redis-cluster or redis-sentinel, or the one address that is meant";
         warn(found.key, "only the first address is used, as by KEDA's redis trigger", cure);
     }
@@ -287,7 +288,7 @@ pub(super) fn warnings(
         let cure = "write triggerType: redis-cluster to say so, or the one address that is meant";
         warn(found.key, "several addresses, so a Redis Cluster is taken to be meant", cure);
     }
-    if let Some(found) = master.filter(|_| matches!(said, Some("redis" | "redis-cluster"))) {
+    if let Some(found) = master.filter(|_| said.is_some_and(|said| !said.contains("sentinel"))) {
         let cure = "take it out, or write triggerType: redis-sentinel";
         warn(found.key, "has no effect: the trigger's type is none of a sentinel", cure);
     }
