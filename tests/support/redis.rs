@@ -51,6 +51,11 @@ impl RedisProcess {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Of loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Runs one command on a connection of its own and returns its answer.
     pub fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut connection = self.connect().expect("redis-server accepts a connection");
