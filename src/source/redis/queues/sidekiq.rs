@@ -1,7 +1,8 @@
-//! Sidekiq (read at 8.1; the keys are those of 6.4 as well): a list `queue:<name>` each, the oldest job at its end.
+//! Sidekiq (read at 8.1, and watched at 6.4): a list `queue:<name>` each, the oldest job at its end.
 //!
-//! * In flight: every process writes what its threads do into the hash `<identity>:work` with each heartbeat (10 s), so
-//!   that this is up to ten seconds behind. The set `processes` names the identities.
+//! * In flight: every process writes what its threads do into the hash `<identity>:work` (before version 7
+//!   `<identity>:workers`) with each heartbeat, so that this is up to ten seconds behind (five in 6.4). The set
+//!   `processes` names the identities.
 //! * Delayed: the sorted sets `schedule` and `retry` of all queues together, scores are due times in seconds. Whose a job
 //!   is stands inside it; [`PEEKED`] due jobs are looked at, beyond which their proportion counts for all.
 //! * Age: the job's `enqueued_at` or `created_at`: milliseconds since version 8, seconds before.
@@ -64,8 +65,11 @@ impl Busy {
     }
 
     fn working(self, all: f64, identities: &[String]) -> Progress {
-        let keys: Vec<Arc<str>> = identities.iter().map(|identity| format!("{identity}:work").into()).collect();
+        // A process has one of the two, whichever its version writes, and none while it is idle.
+        let both = |identity: &String| ["work", "workers"].map(|hash| format!("{identity}:{hash}").into());
+        let keys: Vec<Arc<str>> = identities.iter().flat_map(both).collect();
         let commands = keys.iter().map(|key| Command::of(&["HVALS"], key)).collect();
+        let processes = identities.len();
         Progress::ask(commands, move |replies| {
             Progress::conclude(|| {
                 let mut working = 0.0;
@@ -73,7 +77,7 @@ impl Busy {
                     let works = (Asked { command: "HVALS", key }).list(Some(reply))?;
                     working += works.iter().filter(|work| is_of(work, &self.queues)).count() as f64;
                 }
-                let looked_at = (keys.len() as f64).max(1.0);
+                let looked_at = (processes as f64).max(1.0);
                 Ok(in_flight((working * (all / looked_at).max(1.0)).round()))
             })
         })
