@@ -6,7 +6,7 @@
 //! * In flight: the list `active`.
 //! * Delayed: the sorted set `delayed`, whose scores are due times in milliseconds times 4096. Workers move what is due.
 //! * `meta` may hold `concurrency`, the most jobs that run at once in all workers together.
-//! * Age: the field `timestamp` of the job at the end of `wait`, milliseconds.
+//! * Age: the field `timestamp` of the job at the end of `wait`, and of `paused`, milliseconds.
 
 use std::sync::Arc;
 
@@ -71,25 +71,34 @@ pub struct Oldest {
 
 impl Oldest {
     pub(in super::super) fn begin(&self, at: Moment) -> Progress {
-        let wait: Arc<str> = format!("{}:wait", self.base).into();
-        let last = Command::of(&["LINDEX"], &wait).arg(-1);
+        let lists: [Arc<str>; 2] = ["wait", "paused"].map(|list| format!("{}:{list}", self.base).into());
+        let last = lists.iter().map(|list| Command::of(&["LINDEX"], list).arg(-1)).collect();
         let base = Arc::clone(&self.base);
-        Progress::ask(vec![last], move |replies| {
-            let id = match (Asked { command: "LINDEX", key: &wait }).text(replies.first()) {
-                // Versions before 5 could leave a marker among the ids.
-                Ok(Some(id)) if !id.starts_with("0:") => id,
-                Ok(_) => return Progress::Done(Ok(Observation::default())),
-                Err(failure) => return Progress::Done(Err(failure)),
-            };
-            let job: Arc<str> = format!("{base}:{id}").into();
-            Progress::ask(vec![Command::of(&["HGET"], &job).arg("timestamp")], move |replies| {
-                Progress::conclude(|| {
-                    let text = (Asked { command: "HGET", key: &job }).text(replies.first())?;
-                    let then = text.and_then(|text| text.parse::<u64>().ok());
-                    let age = then.map(|then| age_seconds(at.unix_millis, then as f64).into()).unwrap_or_default();
-                    Ok(Observation { oldest_age: age, ..Observation::default() })
-                })
-            })
+        Progress::ask(last, move |replies| {
+            let mut jobs: Vec<Arc<str>> = Vec::new();
+            for (list, reply) in lists.iter().zip(replies) {
+                match (Asked { command: "LINDEX", key: list }).text(Some(reply)) {
+                    // Versions before 5 could leave a marker among the ids.
+                    Ok(Some(id)) if !id.starts_with("0:") => jobs.push(format!("{base}:{id}").into()),
+                    Ok(_) => {}
+                    Err(failure) => return Progress::Done(Err(failure)),
+                }
+            }
+            let times = jobs.iter().map(|job| Command::of(&["HGET"], job).arg("timestamp")).collect();
+            Progress::ask(times, move |replies| Progress::conclude(|| oldest(&jobs, replies, at)))
         })
     }
+}
+
+/// The greatest of the jobs' ages.
+fn oldest(jobs: &[Arc<str>], replies: &[Value], at: Moment) -> Result<Observation, ReadFailure> {
+    let mut facts = Observation::default();
+    for (job, reply) in jobs.iter().zip(replies) {
+        let text = (Asked { command: "HGET", key: job }).text(Some(reply))?;
+        if let Some(then) = text.and_then(|text| text.parse::<u64>().ok()) {
+            let age = age_seconds(at.unix_millis, then as f64).into();
+            facts.add(&Observation { oldest_age: age, ..Observation::default() });
+        }
+    }
+    Ok(facts)
 }
