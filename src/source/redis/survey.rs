@@ -35,6 +35,7 @@ pub enum Survey {
     BullMeta(bullmq::Meta),
     BullOldest(bullmq::Oldest),
     RqOldest(rq::Oldest),
+    RqSuspended(rq::Suspended),
     ResqueWorking(resque::Working),
     DramatiqInFlight(dramatiq::InFlight),
     DramatiqOldest(dramatiq::Oldest),
@@ -54,6 +55,7 @@ impl Survey {
             | Survey::BullMeta(_)
             | Survey::BullOldest(_)
             | Survey::RqOldest(_)
+            | Survey::RqSuspended(_)
             | Survey::ResqueWorking(_)
             | Survey::DramatiqOldest(_) => SLOW,
         }
@@ -72,6 +74,7 @@ impl Survey {
             Survey::BullMeta(survey) => survey.begin(at),
             Survey::BullOldest(survey) => survey.begin(at),
             Survey::RqOldest(survey) => survey.begin(at),
+            Survey::RqSuspended(survey) => survey.begin(at),
             Survey::ResqueWorking(survey) => survey.begin(at),
             Survey::DramatiqInFlight(survey) => survey.begin(at),
             Survey::DramatiqOldest(survey) => survey.begin(at),

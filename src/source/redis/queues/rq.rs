@@ -1,7 +1,11 @@
-//! RQ (read at 2.10): lists of job ids under `rq:queue:<name>`, oldest first.
+//! RQ (read at 2.10, watched at 2.12 and 3.0): lists of job ids under `rq:queue:<name>`, oldest first.
 //!
 //! In flight: the sorted set `rq:wip:<name>`, whose scores are when a job's claim runs out; those that have are abandoned
 //! and do not count. Delayed: `rq:scheduled:<name>`, scores are due times in seconds; a worker's own scheduler moves them.
+//! While the string `rq:suspended` is there, workers take nothing, of no queue.
+//!
+//! Since 3.0 jobs may be held back by a rate limit, in sorted sets of the limit's and not of the queue; more workers
+//! would not run them, and they do not count.
 
 use std::sync::Arc;
 
@@ -26,7 +30,24 @@ pub(in super::super) fn wanted_by(rq: &Rq) -> Vec<Wanted> {
             wanted.push(Wanted::facts(Survey::RqOldest(Oldest { key: key("queue") }), true));
         }
     }
+    wanted.push(Wanted::facts(Survey::RqSuspended(Suspended), false));
     wanted
+}
+
+/// Whether all workers have been told to take nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Suspended;
+
+impl Suspended {
+    pub(in super::super) fn begin(&self, _at: Moment) -> Progress {
+        let key: Arc<str> = "rq:suspended".into();
+        Progress::ask(vec![Command::of(&["EXISTS"], &key)], move |replies| {
+            Progress::conclude(|| {
+                let there = (Asked { command: "EXISTS", key: &key }).count(replies.first())?;
+                Ok(Observation { paused: there > 0.0, ..Observation::default() })
+            })
+        })
+    }
 }
 
 /// The age of the oldest job.
