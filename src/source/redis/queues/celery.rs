@@ -1,4 +1,4 @@
-//! Celery on Kombu's Redis transport (read at Kombu 5.6): a list for each queue and priority step. The first step has the
+//! Celery on Kombu's Redis transport (read at Kombu 5.6, watched at 5.7): a list for each queue and priority step. The first step has the
 //! queue's own name, the others `<queue><separator><step>`.
 //!
 //! What was delivered and not acknowledged is in the hash `unacked` and, with the time of delivery, in the sorted set
@@ -62,34 +62,42 @@ pub struct Bound {
 
 impl Bound {
     pub(in super::super) fn begin(&self, at: Moment, kept: &Kept) -> Progress {
-        let binding: Arc<str> = format!("{}_kombu.binding.{}", self.celery.global_keyprefix, self.exchange).into();
+        let binding = binding_table(&self.celery, &self.exchange);
         if kept.walked.is_some_and(|walked| at.tick.since(walked) < BINDINGS) {
             return count_lists(kept.clone());
         }
         let this = self.clone();
         Progress::ask(vec![Command::of(&["SMEMBERS"], &binding)], move |replies| {
             let asked = Asked { command: "SMEMBERS", key: &binding };
-            match this.lists(asked, replies.first()) {
+            match bound(&this.celery, asked, replies.first()).map(|queues| this.lists(&queues)) {
                 Ok(keys) => count_lists(Kept { keys, walked: Some(at.tick), ..Kept::default() }),
                 Err(failure) => Progress::Done(Err(failure)),
             }
         })
     }
 
-    /// Members are `routing key SEP pattern SEP queue`, with a separator of two bytes that is always the same.
-    fn lists(&self, asked: Asked<'_>, reply: Option<&Value>) -> Result<Vec<Arc<str>>, ReadFailure> {
-        let mut keys = Vec::new();
-        for member in asked.list(reply)? {
-            let member = asked.text(Some(member))?.unwrap_or_default();
-            let Some(queue) = member.rsplit("\u{6}\u{16}").next().filter(|queue| !queue.is_empty()) else { continue };
-            if !self.celery.queues.iter().any(|named| **named == *queue) {
-                keys.extend(lists_of(&self.celery, queue));
-            }
-        }
+    fn lists(&self, queues: &[String]) -> Vec<Arc<str>> {
+        let named = |queue: &&String| self.celery.queues.iter().any(|named| **named == **queue);
+        let others = queues.iter().filter(|queue| !named(queue));
+        let mut keys: Vec<Arc<str>> = others.flat_map(|queue| lists_of(&self.celery, queue)).collect();
         keys.sort_unstable();
         keys.dedup();
-        Ok(keys)
+        keys
     }
+}
+
+/// The queues of a binding table, whose members are `routing key SEP pattern SEP queue`, with the separator of the steps.
+fn bound(celery: &Celery, asked: Asked<'_>, reply: Option<&Value>) -> Result<Vec<String>, ReadFailure> {
+    let mut queues = Vec::new();
+    for member in asked.list(reply)? {
+        let member = asked.text(Some(member))?.unwrap_or_default();
+        queues.extend(member.rsplit(&*celery.separator).next().filter(|queue| !queue.is_empty()).map(str::to_owned));
+    }
+    Ok(queues)
+}
+
+fn binding_table(celery: &Celery, exchange: &str) -> Arc<str> {
+    format!("{}_kombu.binding.{exchange}", celery.global_keyprefix).into()
 }
 
 fn count_lists(kept: Kept) -> Progress {
@@ -121,11 +129,22 @@ impl Unacked {
         // The latest: the oldest are the likeliest to be somebody's who died.
         let tags = Command::of(&["ZRANGE"], &index).arg("+inf").arg(format!("{since:.3}"));
         let tags = tags.arg("BYSCORE").arg("REV").arg("LIMIT").arg(0).arg(SAMPLED);
-        let this = self.clone();
-        Progress::ask(vec![count, tags], move |replies| match tagged(&index, replies) {
-            Ok((_, tags)) if tags.is_empty() => Progress::Done(Ok(in_flight(0.0))),
-            Ok((all, tags)) => this.attribute(all, &tags),
-            Err(failure) => Progress::Done(Err(failure)),
+        let mut this = self.clone();
+        let table = self.celery.bound_to.as_deref().map(|exchange| binding_table(&self.celery, exchange));
+        let bindings = table.iter().map(|table| Command::of(&["SMEMBERS"], table));
+        Progress::ask([count, tags].into_iter().chain(bindings).collect(), move |replies| {
+            // What goes through the default exchange, as tasks do that name nothing but a queue, names the queue alone.
+            if let Some(table) = &table {
+                match bound(&this.celery, Asked { command: "SMEMBERS", key: table }, replies.get(2)) {
+                    Ok(queues) => this.celery.queues.extend(queues.into_iter().map(Into::into)),
+                    Err(failure) => return Progress::Done(Err(failure)),
+                }
+            }
+            match tagged(&index, replies) {
+                Ok((_, tags)) if tags.is_empty() => Progress::Done(Ok(in_flight(0.0))),
+                Ok((all, tags)) => this.attribute(all, &tags),
+                Err(failure) => Progress::Done(Err(failure)),
+            }
         })
     }
 
