@@ -319,6 +319,27 @@ impl Backend for RedisBackend {
         at: Moment,
         answers: &mut Answers,
     ) -> Result<(), ReadFailure> {
+        let outcome = self.round(link, batch, at, answers).await;
+        if outcome.is_err() {
+            for tracked in &mut self.tracked {
+                if let Tracked::Survey(standing) = tracked {
+                    standing.interrupted();
+                }
+            }
+        }
+        outcome
+    }
+}
+
+impl RedisBackend {
+    /// Asks for everything in `batch`.
+    async fn round(
+        &mut self,
+        link: &Link,
+        batch: &mut Batch,
+        at: Moment,
+        answers: &mut Answers,
+    ) -> Result<(), ReadFailure> {
         answers.begin(batch.reads);
         let learnt = batch.learnt != self.learnt;
         for chunk in batch.chunks.iter_mut().filter(|chunk| learnt || chunk.goes_by_time) {
@@ -338,4 +359,16 @@ impl Backend for RedisBackend {
 #[must_use]
 pub(super) fn wanted_by(source: &Source) -> Vec<Wanted> {
     queues::wanted_by(source)
+}
+
+/// The survey of a read, taken to its end in each of these rounds with made-up replies; nothing for other reads. For
+/// fuzzers.
+#[doc(hidden)]
+#[must_use]
+pub fn rehearse(
+    read: &Read,
+    rounds: &[Moment],
+    reply: &mut dyn FnMut(&redis::Cmd) -> Value,
+) -> Vec<Result<crate::model::Observation, ReadFailure>> {
+    survey::rehearse(read, rounds, reply)
 }

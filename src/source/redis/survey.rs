@@ -8,12 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use redis::{Cmd, Value};
 
 use super::queues::{arq, bullmq, celery, dramatiq, list, resque, rq, sidekiq, stream};
 use super::reply;
 use crate::model::{Observation, ReadFailure, Tick};
-use crate::source::Moment;
+use crate::source::{Moment, Read};
 
 /// How often slow facts are looked up: ages, whose work is in flight, settings of a queue. People read them, and policies
 /// smooth them; a second is fresh for both, and a tenth of what they would cost at 10 Hz.
@@ -117,6 +118,8 @@ pub(super) struct Kept {
     pub(super) found: Vec<Arc<str>>,
     /// When the last walk came to its end.
     pub(super) walked: Option<Tick>,
+    /// Why what the last walk found cannot be counted.
+    pub(super) failed: Option<ReadFailure>,
 }
 
 /// One command, and the key by which a cluster finds its node.
@@ -195,6 +198,17 @@ impl Standing {
         self.last = Some((at.tick, facts));
     }
 
+    /// The connection is gone. A walk that is under way begins anew: whoever answers next may keep its keys in another
+    /// order, and the half that is left of the old walk would pass keys by.
+    pub(super) fn interrupted(&mut self) {
+        if self.kept.cursor != 0 {
+            self.kept.cursor = 0;
+            self.kept.found.clear();
+            // What the last whole walk found is counted meanwhile, and the next one is due.
+            self.kept.walked = self.kept.walked.map(|_| Tick::ZERO);
+        }
+    }
+
     /// What is known now: an oldest item has grown older since.
     pub(super) fn facts(&self, now: Tick) -> Option<Result<Observation, ReadFailure>> {
         let (asked, facts) = self.last.as_ref()?;
@@ -260,4 +274,43 @@ fn set<T>(ended: &mut [Option<T>], place: usize, end: T) {
     if let Some(free) = ended.get_mut(place) {
         *free = Some(end);
     }
+}
+
+/// Answers one read after another with made-up replies, round by round: what fuzzers knock at. The same decoders as in
+/// [`super::RedisBackend`], without a server.
+pub(super) fn rehearse(
+    read: &Read,
+    rounds: &[Moment],
+    reply: &mut dyn FnMut(&Cmd) -> Value,
+) -> Vec<Result<Observation, ReadFailure>> {
+    struct MadeUp<'a>(&'a mut dyn FnMut(&Cmd) -> Value);
+    impl Sender for MadeUp<'_> {
+        async fn send(&mut self, commands: &[Command]) -> Result<Vec<Value>, ReadFailure> {
+            Ok(commands.iter().map(|command| (self.0)(&command.cmd)).collect())
+        }
+    }
+    let Read::Survey(survey) = read else { return Vec::new() };
+    let mut standing = Standing::new(Arc::clone(survey));
+    let mut facts = Vec::with_capacity(rounds.len());
+    for at in rounds {
+        if standing.is_due(at.tick) {
+            let mut sender = MadeUp(reply);
+            // Nothing in there waits.
+            match conduct("made-up", &mut sender, vec![standing.begin(*at)]).now_or_never() {
+                Some(Ok(ended)) => {
+                    for (facts, kept) in ended {
+                        standing.conclude(*at, 0.0, facts, kept);
+                    }
+                }
+                Some(Err(failure)) => {
+                    standing.interrupted();
+                    facts.push(Err(failure));
+                    continue;
+                }
+                None => continue,
+            }
+        }
+        facts.extend(standing.facts(at.tick));
+    }
+    facts
 }
