@@ -114,12 +114,21 @@ pub(super) struct Kept {
     pub(super) keys: Vec<Arc<str>>,
     /// Where the walk that is under way goes on; zero where none is.
     pub(super) cursor: u64,
+    /// Which of several patterns it is about.
+    pub(super) pattern: usize,
     /// Found by the walk that is under way.
     pub(super) found: Vec<Arc<str>>,
     /// When the last walk came to its end.
     pub(super) walked: Option<Tick>,
     /// Why what the last walk found cannot be counted.
     pub(super) failed: Option<ReadFailure>,
+}
+
+impl Kept {
+    /// Whether a walk is under way.
+    pub(super) fn is_walking(&self) -> bool {
+        self.cursor != 0 || self.pattern != 0
+    }
 }
 
 /// One command, and the key by which a cluster finds its node.
@@ -201,8 +210,8 @@ impl Standing {
     /// The connection is gone. A walk that is under way begins anew: whoever answers next may keep its keys in another
     /// order, and the half that is left of the old walk would pass keys by.
     pub(super) fn interrupted(&mut self) {
-        if self.kept.cursor != 0 {
-            self.kept.cursor = 0;
+        if self.kept.is_walking() {
+            (self.kept.cursor, self.kept.pattern) = (0, 0);
             self.kept.found.clear();
             // What the last whole walk found is counted meanwhile, and the next one is due.
             self.kept.walked = self.kept.walked.map(|_| Tick::ZERO);
