@@ -153,10 +153,10 @@ pub struct Measure(f64);
 impl Measure {
     pub const UNKNOWN: Measure = Measure(f64::NAN);
 
-    /// A negative or unordered number, which no count, age or limit is, is not known.
+    /// A negative, infinite or unordered number, which no count, age or limit is, is not known.
     #[must_use]
     pub fn new(value: f64) -> Self {
-        if value >= 0.0 { Measure(value) } else { Measure::UNKNOWN }
+        if (0.0..f64::INFINITY).contains(&value) { Measure(value) } else { Measure::UNKNOWN }
     }
 
     #[must_use]

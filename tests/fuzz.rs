@@ -6,6 +6,9 @@
 //!
 //! * `metadata`: maps of a KEDA trigger, read under several sets of grants.
 //! * `manifests`: texts, loaded; what loads is printed and loaded again.
+//! * `sources`: source blocks of every framework, right and wrong, in manifests of one autoscaler.
+//! * `replies`: what a server may answer to the questions of several steps, up to any tree of values; `payloads`: jobs and
+//!   times in right replies, which whoever enqueues them writes.
 //! * `grpc`: bodies, posted into the external scaler as tonic would after HTTP/2.
 //!
 //! A failure prints its case: `TIDEGATE_FUZZ_CASES=4711..4712 cargo test --test fuzz metadata` runs that one again.
@@ -37,5 +40,9 @@ mod metadata;
 mod mutate;
 #[path = "fuzz/promises.rs"]
 mod promises;
+#[path = "fuzz/replies.rs"]
+mod replies;
+#[path = "fuzz/sources.rs"]
+mod sources;
 #[path = "fuzz/wire.rs"]
 mod wire;

@@ -2,11 +2,12 @@
 //! are, and what was validated keeps its ranges.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::spec::problem::Problem;
 use tidegate::spec::{
-    AutoscalerSpec, Behavior, ConnectionSpec, MilliValue, Origin, Policy, ScalingRules, Server, Source,
+    AutoscalerSpec, Behavior, ConnectionSpec, MilliValue, Origin, Policy, ScalingRules, Server, Source, StreamBacklog,
 };
 
 /// Stands for a password. Nothing in any dictionary or corpus contains it by chance.
@@ -82,12 +83,7 @@ pub fn spec(spec: &AutoscalerSpec) -> Result<(), String> {
                 (Source::Memory { queue }, Server::Memory) => !queue.is_empty(),
                 (Source::Memory { .. }, _) | (_, Server::Memory) => false,
                 (source, Server::Redis(_)) => {
-                    let names = source.names();
-                    let unique: HashSet<_> = names.iter().collect();
-                    // A stream and its group may have one name.
-                    let twice = matches!(source, Source::RedisStream(_));
-                    let distinct = unique.len() == names.len() || twice;
-                    !names.is_empty() && distinct && names.iter().all(|name| !name.is_empty())
+                    source_in_range(source) && trigger.in_flight.as_ref().is_none_or(source_in_range)
                 }
             },
         )?;
@@ -98,6 +94,46 @@ pub fn spec(spec: &AutoscalerSpec) -> Result<(), String> {
         Behavior::HpaWithoutBehavior { .. } => holds("no behavior", false)?,
     }
     Ok(())
+}
+
+/// Names are there, none is empty, none counts twice; and of lists there are no more than a round can bear.
+fn source_in_range(source: &Source) -> bool {
+    let distinct = |names: &[Arc<str>]| {
+        let unique: HashSet<_> = names.iter().collect();
+        unique.len() == names.len() && names.len() <= 1000 && names.iter().all(|name| !name.is_empty())
+    };
+    let some = |names: &[Arc<str>]| !names.is_empty() && distinct(names);
+    match source {
+        Source::RedisList(list) => {
+            let apart = list.processing.iter().all(|key| !list.keys.contains(key));
+            let lists = [&list.keys, &list.matching, &list.processing];
+            apart
+                && lists.into_iter().all(|names| distinct(names))
+                && list.matching.len() <= 16
+                && !(list.keys.is_empty() && list.matching.is_empty())
+        }
+        Source::RedisSet { keys } | Source::RedisHash { keys } | Source::RedisSortedSet { keys, .. } => some(keys),
+        Source::RedisStream(stream) => {
+            let group = stream.group.as_ref().is_some_and(|group| !group.is_empty());
+            !stream.key.is_empty() && group == (stream.backlog != StreamBacklog::Length)
+        }
+        Source::Celery(celery) => {
+            let steps = &celery.priority_steps;
+            (some(&celery.queues) || (celery.queues.is_empty() && celery.bound_to.is_some()))
+                && celery.bound_to.as_ref().is_none_or(|exchange| !exchange.is_empty())
+                && (1..=10).contains(&steps.len())
+                && steps.is_sorted_by(|a, b| a < b)
+                && steps.iter().all(|step| *step <= 9)
+                && (Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600)).contains(&celery.visibility_timeout)
+        }
+        Source::BullMq(bull) => some(&bull.queues) && !bull.prefix.is_empty(),
+        Source::Resque(resque) => some(&resque.queues) && !resque.namespace.is_empty(),
+        Source::Dramatiq(dramatiq) => some(&dramatiq.queues) && !dramatiq.namespace.is_empty(),
+        Source::Sidekiq(sidekiq) => some(&sidekiq.queues),
+        Source::Rq(rq) => some(&rq.queues),
+        Source::Arq(arq) => some(&arq.queues),
+        Source::Memory { queue } => !queue.is_empty(),
+    }
 }
 
 pub fn connection(connection: &ConnectionSpec) -> Result<(), String> {

@@ -209,12 +209,18 @@ pub(super) fn read_failure(key: &str, command: &str, error: &ServerError) -> Rea
     match error.code() {
         "NOPERM" => failure(
             FailureKind::PermissionDenied,
-            format!("key {key:?}: this user may not run {command} on it; grant `~{key} +{}`", command.to_lowercase()),
+            format!(
+                "key {}: this user may not run {command} on it; grant `~{} +{}`",
+                shown(key),
+                clipped(key).escape_debug(),
+                command.to_lowercase()
+            ),
         ),
         "MOVED" | "ASK" => failure(
             FailureKind::Configuration,
             format!(
-                "key {key:?} lives on another node of a Redis Cluster ({detail}); write `cluster` in place of `address`"
+                "key {} lives on another node of a Redis Cluster ({detail}); write `cluster` in place of `address`",
+                shown(key)
             ),
         ),
         "TRYAGAIN" => failure(
@@ -223,9 +229,12 @@ pub(super) fn read_failure(key: &str, command: &str, error: &ServerError) -> Rea
         ),
         "WRONGTYPE" => failure(
             FailureKind::WrongType,
-            format!("key {key:?} changed its type between two commands; the next round asks again"),
+            format!("key {} changed its type between two commands; the next round asks again", shown(key)),
         ),
-        code => failure(FailureKind::Protocol, format!("key {key:?}: {command} was answered {code} {detail}")),
+        code => failure(
+            FailureKind::Protocol,
+            format!("key {}: {command} was answered {} {detail}", shown(key), clipped(code)),
+        ),
     }
 }
 
@@ -233,11 +242,13 @@ pub(super) fn read_failure(key: &str, command: &str, error: &ServerError) -> Rea
 #[must_use]
 pub(super) fn wrong_type(key: &str, kind: &str) -> ReadFailure {
     let sentence = if kind == "stream" {
-        format!("key {key:?} holds a stream, whose length is not its backlog; use a `redisStream` source for it")
+        format!("key {} holds a stream, whose length is not its backlog; use a `redisStream` source for it", shown(key))
     } else {
         format!(
-            "key {key:?} holds a {kind}; a `redisList` source counts lists, sets, sorted sets and hashes: check the \
-             key's name and the database"
+            "key {} holds a {}; a `redisList` source counts lists, sets, sorted sets and hashes: check the key's name and \
+             the database",
+            shown(key),
+            clipped(kind)
         )
     };
     failure(FailureKind::WrongType, sentence)
@@ -252,6 +263,13 @@ fn wrong_password(address: &str) -> ReadFailure {
 
 fn failure(kind: FailureKind, sentence: String) -> ReadFailure {
     ReadFailure::new(kind, sentence)
+}
+
+/// A key as messages have it: quoted, printable, and no longer than any text that is passed on. Ids of jobs are part of
+/// keys, and whoever may enqueue chooses those.
+pub(super) fn shown(key: &str) -> String {
+    let end = if key.len() > LONGEST_DETAIL { "..." } else { "" };
+    format!("{:?}{end}", clipped(key))
 }
 
 /// `text` cut at a character boundary within [`LONGEST_DETAIL`] bytes.

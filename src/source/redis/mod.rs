@@ -331,6 +331,27 @@ impl Backend for RedisBackend {
         at: Moment,
         answers: &mut Answers,
     ) -> Result<(), ReadFailure> {
+        let outcome = self.round(link, batch, at, answers).await;
+        if outcome.is_err() {
+            for tracked in &mut self.tracked {
+                if let Tracked::Survey(standing) = tracked {
+                    standing.interrupted();
+                }
+            }
+        }
+        outcome
+    }
+}
+
+impl RedisBackend {
+    /// Asks for everything in `batch`.
+    async fn round(
+        &mut self,
+        link: &mut Link,
+        batch: &mut Batch,
+        at: Moment,
+        answers: &mut Answers,
+    ) -> Result<(), ReadFailure> {
         answers.begin(batch.reads);
         let learnt = batch.learnt != self.learnt;
         let chunks = batch.chunks.iter_mut().chain(batch.spread.chunks());
@@ -363,4 +384,16 @@ impl Backend for RedisBackend {
 #[must_use]
 pub(super) fn wanted_by(source: &Source) -> Vec<Wanted> {
     queues::wanted_by(source)
+}
+
+/// The survey of a read, taken to its end in each of these rounds with made-up replies; nothing for other reads. For
+/// fuzzers.
+#[doc(hidden)]
+#[must_use]
+pub fn rehearse(
+    read: &Read,
+    rounds: &[Moment],
+    reply: &mut dyn FnMut(&redis::Cmd) -> Value,
+) -> Vec<Result<crate::model::Observation, ReadFailure>> {
+    survey::rehearse(read, rounds, reply)
 }

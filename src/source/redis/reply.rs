@@ -66,7 +66,8 @@ impl Asked<'_> {
         ReadFailure::new(
             FailureKind::Protocol,
             format!(
-                "key {key:?}: {command} was answered by {kind}, which is not what Redis answers; is a proxy in between?"
+                "key {}: {command} was answered by {kind}, which is not what Redis answers; is a proxy in between?",
+                classify::shown(key)
             ),
         )
     }

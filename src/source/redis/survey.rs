@@ -8,12 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use redis::{Cmd, Value};
 
 use super::queues::{arq, bullmq, celery, dramatiq, list, resque, rq, sidekiq, stream};
 use super::reply;
 use crate::model::{Observation, ReadFailure, Tick};
-use crate::source::Moment;
+use crate::source::{Moment, Read};
 
 /// How often slow facts are looked up: ages, whose work is in flight, settings of a queue. People read them, and policies
 /// smooth them; a second is fresh for both, and a tenth of what they would cost at 10 Hz.
@@ -116,10 +117,21 @@ pub(super) struct Kept {
     pub(super) keys: Vec<Arc<str>>,
     /// Where the walk that is under way goes on; zero where none is.
     pub(super) cursor: u64,
+    /// Which of several patterns it is about.
+    pub(super) pattern: usize,
     /// Found by the walk that is under way.
     pub(super) found: Vec<Arc<str>>,
     /// When the last walk came to its end.
     pub(super) walked: Option<Tick>,
+    /// Why what the last walk found cannot be counted.
+    pub(super) failed: Option<ReadFailure>,
+}
+
+impl Kept {
+    /// Whether a walk is under way.
+    pub(super) fn is_walking(&self) -> bool {
+        self.cursor != 0 || self.pattern != 0
+    }
 }
 
 /// One command, and the key by which a cluster finds its node.
@@ -197,6 +209,17 @@ impl Standing {
         self.last = Some((at.tick, facts));
     }
 
+    /// The connection is gone. A walk that is under way begins anew: whoever answers next may keep its keys in another
+    /// order, and the half that is left of the old walk would pass keys by.
+    pub(super) fn interrupted(&mut self) {
+        if self.kept.is_walking() {
+            (self.kept.cursor, self.kept.pattern) = (0, 0);
+            self.kept.found.clear();
+            // What the last whole walk found is counted meanwhile, and the next one is due.
+            self.kept.walked = self.kept.walked.map(|_| Tick::ZERO);
+        }
+    }
+
     /// What is known now: an oldest item has grown older since.
     pub(super) fn facts(&self, now: Tick) -> Option<Result<Observation, ReadFailure>> {
         let (asked, facts) = self.last.as_ref()?;
@@ -263,4 +286,43 @@ fn set<T>(ended: &mut [Option<T>], place: usize, end: T) {
     if let Some(free) = ended.get_mut(place) {
         *free = Some(end);
     }
+}
+
+/// Answers one read after another with made-up replies, round by round: what fuzzers knock at. The same decoders as in
+/// [`super::RedisBackend`], without a server.
+pub(super) fn rehearse(
+    read: &Read,
+    rounds: &[Moment],
+    reply: &mut dyn FnMut(&Cmd) -> Value,
+) -> Vec<Result<Observation, ReadFailure>> {
+    struct MadeUp<'a>(&'a mut dyn FnMut(&Cmd) -> Value);
+    impl Sender for MadeUp<'_> {
+        async fn send(&mut self, commands: &[Command]) -> Result<Vec<Result<Value, ReadFailure>>, ReadFailure> {
+            Ok(commands.iter().map(|command| Ok((self.0)(&command.cmd))).collect())
+        }
+    }
+    let Read::Survey(survey) = read else { return Vec::new() };
+    let mut standing = Standing::new(Arc::clone(survey));
+    let mut facts = Vec::with_capacity(rounds.len());
+    for at in rounds {
+        if standing.is_due(at.tick) {
+            let mut sender = MadeUp(reply);
+            // Nothing in there waits.
+            match conduct("made-up", &mut sender, vec![standing.begin(*at)]).now_or_never() {
+                Some(Ok(ended)) => {
+                    for (facts, kept) in ended {
+                        standing.conclude(*at, 0.0, facts, kept);
+                    }
+                }
+                Some(Err(failure)) => {
+                    standing.interrupted();
+                    facts.push(Err(failure));
+                    continue;
+                }
+                None => continue,
+            }
+        }
+        facts.extend(standing.facts(at.tick));
+    }
+    facts
 }

@@ -48,7 +48,9 @@ impl Jobs {
     fn due(&self, replies: &[Value]) -> Result<(f64, Vec<(String, f64)>), ReadFailure> {
         let due = (Asked { command: "ZCOUNT", key: &self.queue }).count(replies.first())?;
         let asked = Asked { command: "ZRANGE", key: &self.queue };
-        Ok((due, members(asked, asked.list(replies.get(1))?)?))
+        let mut jobs = members(asked, asked.list(replies.get(1))?)?;
+        jobs.truncate(HEAD);
+        Ok((due, jobs))
     }
 
     fn running(self, due: f64, jobs: Vec<(String, f64)>, at: Moment) -> Progress {
@@ -77,7 +79,7 @@ fn members(asked: Asked<'_>, reply: &[Value]) -> Result<Vec<(String, f64)>, Read
         match value {
             Some(Value::Double(score)) => Ok(*score),
             Some(Value::Int(score)) => Ok(*score as f64),
-            other => Ok(asked.text(other)?.and_then(|text| text.parse().ok()).unwrap_or(0.0)),
+            other => Ok(asked.text(other)?.and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)),
         }
     };
     let pair = |id: Option<&Value>, value: Option<&Value>| -> Result<(String, f64), ReadFailure> {

@@ -14,17 +14,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use serde_json::Value as Json;
 
+use super::super::classify;
 use super::super::reply::Asked;
 use super::super::survey::{Command, Kept, Progress, Survey};
 use super::count;
-use crate::model::{Observation, ReadFailure};
+use crate::model::{FailureKind, Observation, ReadFailure};
 use crate::source::{Count, Moment, Wanted};
 use crate::spec::{Celery, CeleryInFlight};
 
 /// Deliveries that are read for their queue: at a few hundred bytes to some KiB each, what one reply may weigh.
 const SAMPLED: usize = 500;
+
+/// Bindings of one exchange. Their queues' lists are counted in every round.
+const BOUND: usize = 1_000;
 
 /// Between two looks at what is bound to an exchange. Bindings change with deployments.
 const BINDINGS: Duration = Duration::from_secs(10);
@@ -89,7 +92,14 @@ impl Bound {
 /// The queues of a binding table, whose members are `routing key SEP pattern SEP queue`, with the separator of the steps.
 fn bound(celery: &Celery, asked: Asked<'_>, reply: Option<&Value>) -> Result<Vec<String>, ReadFailure> {
     let mut queues = Vec::new();
-    for member in asked.list(reply)? {
+    let members = asked.list(reply)?;
+    if members.len() > BOUND {
+        return Err(ReadFailure::new(
+            FailureKind::Configuration,
+            format!("more than {BOUND} bindings in {}; name the queues instead", classify::shown(asked.key)),
+        ));
+    }
+    for member in members {
         let member = asked.text(Some(member))?.unwrap_or_default();
         queues.extend(member.rsplit(&*celery.separator).next().filter(|queue| !queue.is_empty()).map(str::to_owned));
     }
@@ -173,21 +183,39 @@ impl Unacked {
     /// Whether a delivery is of one of these queues. With an exchange the routing key decides as well: which queue it
     /// led to is not written down.
     fn is_ours(&self, value: &[u8]) -> bool {
-        let Ok(Json::Array(parts)) = serde_json::from_slice::<Json>(value) else { return false };
-        let routing_key = parts.get(2).and_then(Json::as_str);
-        let delivery_info = parts.first().and_then(|message| message.pointer("/properties/delivery_info"));
-        let from_info = delivery_info.and_then(|info| info.get("routing_key")).and_then(Json::as_str);
-        let Some(key) = routing_key.or(from_info) else { return false };
-        let exchange = parts.get(1).and_then(Json::as_str);
-        let bound = self.celery.bound_to.as_deref().is_some_and(|bound| exchange == Some(bound));
+        let Ok(Delivery(message, exchange, routing_key)) = serde_json::from_slice(value) else { return false };
+        let from_info = || message.properties?.delivery_info?.routing_key;
+        let Some(key) = routing_key.or_else(from_info) else { return false };
+        let bound = self.celery.bound_to.as_deref().is_some_and(|bound| exchange.as_deref() == Some(bound));
         bound || self.celery.queues.iter().any(|queue| **queue == *key)
     }
+}
+
+/// What `unacked` holds, as far as it says whose it is. Nothing else of it is kept: a task may be as large as its author
+/// likes.
+#[derive(serde::Deserialize)]
+struct Delivery(Message, Option<String>, Option<String>);
+
+#[derive(serde::Deserialize)]
+struct Message {
+    properties: Option<Properties>,
+}
+
+#[derive(serde::Deserialize)]
+struct Properties {
+    delivery_info: Option<DeliveryInfo>,
+}
+
+#[derive(serde::Deserialize)]
+struct DeliveryInfo {
+    routing_key: Option<String>,
 }
 
 fn tagged(index: &str, replies: &[Value]) -> Result<(f64, Vec<Vec<u8>>), ReadFailure> {
     let all = (Asked { command: "ZCOUNT", key: index }).count(replies.first())?;
     let asked = Asked { command: "ZRANGE", key: index };
-    let tags = asked.list(replies.get(1))?.iter().map(|tag| Ok(asked.bytes(Some(tag))?.unwrap_or_default().to_vec()));
+    let tags = asked.list(replies.get(1))?.iter().take(SAMPLED);
+    let tags = tags.map(|tag| Ok(asked.bytes(Some(tag))?.unwrap_or_default().to_vec()));
     Ok((all, tags.collect::<Result<_, ReadFailure>>()?))
 }
 

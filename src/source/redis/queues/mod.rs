@@ -51,7 +51,9 @@ fn count(command: Count, key: &Arc<str>) -> Read {
     Read::Count { command, key: Arc::clone(key) }
 }
 
-/// Seconds from `then` to `now`, both milliseconds since the epoch; none where a clock is behind.
+/// Seconds from `then` to `now`, both milliseconds since the epoch; none where a clock is behind. What is no time (a
+/// score of infinity) gives no number, and [`Measure`](crate::model::Measure) does not know it.
 fn age_seconds(now: u64, then: f64) -> f64 {
-    ((now as f64 - then) / 1000.0).max(0.0)
+    let age = (now as f64 - then) / 1000.0;
+    if age < 0.0 && age.is_finite() { 0.0 } else { age }
 }

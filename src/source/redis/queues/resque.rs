@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use redis::Value;
-use serde_json::Value as Json;
 
 use super::super::reply::Asked;
 use super::super::survey::{Command, Progress, Survey};
@@ -55,9 +54,8 @@ impl Working {
                 let mut working = 0.0;
                 for (key, reply) in keys.iter().zip(replies) {
                     let work = (Asked { command: "GET", key }).bytes(Some(reply))?;
-                    let json = work.and_then(|work| serde_json::from_slice::<Json>(work).ok());
-                    let queue = json.as_ref().and_then(|json| json.get("queue")).and_then(Json::as_str);
-                    if queue.is_some_and(|queue| self.queues.iter().any(|ours| **ours == *queue)) {
+                    let work = work.and_then(|work| serde_json::from_slice::<Work>(work).ok());
+                    if work.is_some_and(|work| self.queues.iter().any(|ours| **ours == *work.queue)) {
                         working += 1.0;
                     }
                 }
@@ -68,10 +66,17 @@ impl Working {
     }
 }
 
+/// What a worker says that it does. Nothing else of it is kept: a job may be as large as its author likes.
+#[derive(serde::Deserialize)]
+struct Work {
+    queue: String,
+}
+
 fn named(key: &str, replies: &[Value]) -> Result<(f64, Vec<String>), ReadFailure> {
     let all = (Asked { command: "SCARD", key }).count(replies.first())?;
     let asked = Asked { command: "SRANDMEMBER", key };
-    let texts = asked.list(replies.get(1))?.iter().map(|id| Ok(asked.text(Some(id))?.unwrap_or_default()));
+    let texts =
+        asked.list(replies.get(1))?.iter().take(WORKERS).map(|id| Ok(asked.text(Some(id))?.unwrap_or_default()));
     Ok((all, texts.collect::<Result<_, ReadFailure>>()?))
 }
 

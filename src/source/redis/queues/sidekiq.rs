@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use redis::Value;
-use serde_json::Value as Json;
 
 use super::super::reply::Asked;
 use super::super::survey::{Command, Progress, Survey};
@@ -87,7 +86,7 @@ impl Busy {
 fn identities(replies: &[Value]) -> Result<(f64, Vec<String>), ReadFailure> {
     let all = (Asked { command: "SCARD", key: "processes" }).count(replies.first())?;
     let asked = Asked { command: "SRANDMEMBER", key: "processes" };
-    let members = asked.list(replies.get(1))?.iter();
+    let members = asked.list(replies.get(1))?.iter().take(PROCESSES);
     let texts = members.map(|member| Ok(asked.text(Some(member))?.unwrap_or_default()));
     Ok((all, texts.collect::<Result<_, ReadFailure>>()?))
 }
@@ -122,9 +121,13 @@ impl Due {
 
 /// Whether a job, or what a thread says that it does, is of one of `queues`.
 fn is_of(text: &Value, queues: &[Arc<str>]) -> bool {
+    /// Nothing else of it is kept: a job may be as large as its author likes.
+    #[derive(serde::Deserialize)]
+    struct Job {
+        queue: String,
+    }
     let Value::BulkString(bytes) = text else { return false };
-    let Ok(json) = serde_json::from_slice::<Json>(bytes) else { return false };
-    let Some(queue) = json.get("queue").and_then(Json::as_str) else { return false };
+    let Ok(Job { queue }) = serde_json::from_slice(bytes) else { return false };
     queues.iter().any(|ours| **ours == *queue)
 }
 
@@ -151,8 +154,13 @@ impl Oldest {
 
 /// When a job was enqueued, milliseconds.
 fn enqueued(job: &[u8]) -> Option<f64> {
-    let json = serde_json::from_slice::<Json>(job).ok()?;
-    let time = json.get("enqueued_at").or_else(|| json.get("created_at"))?.as_f64()?;
+    #[derive(serde::Deserialize)]
+    struct Job {
+        enqueued_at: Option<f64>,
+        created_at: Option<f64>,
+    }
+    let job: Job = serde_json::from_slice(job).ok()?;
+    let time = job.enqueued_at.or(job.created_at)?;
     Some(if time > MILLIS_FROM { time } else { time * 1000.0 })
 }
 

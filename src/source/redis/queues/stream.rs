@@ -3,8 +3,9 @@
 //! `XLEN` is what the stream *holds*; the backlog is the group's `lag`, which Redis derives and does not always know: it
 //! is null for a group that was made in the middle, or after entries were deleted; and it is too high for ever after
 //! some deletions and trims. So a group that was given the last entry has a lag of none, the lag is never more than what
-//! the stream holds, and where it is null the entries behind the group are counted, up to [`COUNTED`]. A stream or a
-//! group that does not exist yet has no backlog. Before Redis 7.0 there is no lag at all, and it is counted likewise.
+//! the stream holds, and where it is null the entries behind the group are counted, up to [`COUNTED`], and beyond that
+//! reckoned from the counters of entries ever added and read, or else from the times in the ids. A stream or a group that
+//! does not exist yet has no backlog. Before Redis 7.0 there is no lag at all, and it is counted likewise.
 
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub struct Group {
 /// What `XINFO` says of the stream and the group.
 struct Seen {
     length: f64,
+    /// When the first entry that the stream holds was added, milliseconds.
+    first_millis: Option<f64>,
     last_generated: Vec<u8>,
     last_delivered: Vec<u8>,
     added: Option<f64>,
@@ -91,6 +94,7 @@ impl Group {
         let bytes = |asked: Asked<'_>, value| asked.bytes(value).map(|bytes| bytes.unwrap_or_default().to_vec());
         Ok(Some(Seen {
             length: stream.count(field(about, "length"))?,
+            first_millis: field(about, "first-entry").and_then(entry_millis),
             last_generated: bytes(stream, field(about, "last-generated-id"))?,
             last_delivered: bytes(groups, field(group, "last-delivered-id"))?,
             added: number(field(about, "entries-added")),
@@ -120,7 +124,8 @@ impl Group {
                     // Nothing is behind it, whatever Redis derives.
                     Some(_) if behind.is_empty() => 0.0,
                     Some(lag) => lag,
-                    None => behind.len() as f64,
+                    None if behind.len() < COUNTED => behind.len() as f64,
+                    None => seen.reckoned().max(behind.len() as f64),
                 };
                 let oldest = behind.first().and_then(entry_millis).map(|then| age_seconds(at.unix_millis, then));
                 Ok(self.facts(&seen, lag.min(seen.length), oldest))
@@ -140,10 +145,32 @@ impl Group {
     }
 }
 
+impl Seen {
+    /// The lag where Redis does not know it and counting would take too long: more than what it really is rather than
+    /// less, because an entry that was deleted is among those that were added.
+    fn reckoned(&self) -> f64 {
+        if let (Some(added), Some(taken)) = (self.added, self.taken) {
+            return (added - taken).max(0.0);
+        }
+        let times = (self.first_millis, id_millis(&self.last_delivered), id_millis(&self.last_generated));
+        match times {
+            // As if entries had come evenly.
+            (Some(first), Some(delivered), Some(last)) if last > first => {
+                self.length * ((last - delivered) / (last - first)).clamp(0.0, 1.0)
+            }
+            _ => self.length,
+        }
+    }
+}
+
 /// When an entry was added: the first half of its id, unless its author chose another.
 fn entry_millis(entry: &Value) -> Option<f64> {
     let Value::Array(parts) = entry else { return None };
     let Some(Value::BulkString(id)) = parts.first() else { return None };
+    id_millis(id)
+}
+
+fn id_millis(id: &[u8]) -> Option<f64> {
     let (millis, _) = str::from_utf8(id).ok()?.split_once('-')?;
     millis.parse::<u64>().ok().map(|millis| millis as f64)
 }

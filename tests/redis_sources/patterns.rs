@@ -1,0 +1,76 @@
+//! Walks through a database: everything that matches is counted, or the trigger says why it is not.
+
+use std::time::{Duration, Instant};
+
+use tidegate::model::{FailureKind, Observation};
+
+use crate::rig::{assert_fails, observe, observe_one, run, spec};
+use crate::support::polling::{PATIENCE, Polling, backlog_of};
+use crate::support::redis::RedisProcess;
+
+const BLOCK: &str = "redisList: { keysMatching: [\"q:*\"] }";
+
+fn lists(server: &RedisProcess, prefix: &str, count: usize) {
+    let script = "for i = 1, ARGV[2] do redis.call('RPUSH', ARGV[1] .. i, 'a') end";
+    run(server, &["EVAL", script, "0", prefix, &count.to_string()]);
+}
+
+#[test]
+fn a_walk_that_takes_rounds_is_no_low_number_meanwhile_and_new_queues_are_found() {
+    let server = RedisProcess::start();
+    lists(&server, "noise:", 20_000);
+    lists(&server, "q:", 300);
+    let polling = Polling::start();
+    polling.set(0, &spec(&server, "", &[BLOCK]));
+    let first = polling.batch(PATIENCE).unwrap().remove(0);
+    assert_fails("the first round", &first.value, FailureKind::NotServing);
+    let began = Instant::now();
+    loop {
+        let sample = polling.batch(PATIENCE).unwrap().remove(0);
+        match sample.value {
+            Ok(observation) => {
+                assert_eq!(observation, Observation::of_backlog(300.0));
+                break;
+            }
+            failed => assert_fails("a walk that is under way", &failed, FailureKind::NotServing),
+        }
+    }
+    println!("20,300 keys were walked in {:.1?} at 10 Hz", began.elapsed());
+    // Some two thousand keys a round.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+
+    run(&server, &["RPUSH", "q:new", "a", "b"]);
+    let began = Instant::now();
+    polling.until("the new queue", |sample| backlog_of(sample) == Some(302.0));
+    println!("a new queue was found after {:.1?}", began.elapsed());
+    // One that is emptied is gone, and counts nothing.
+    run(&server, &["DEL", "q:new"]);
+    polling.until("without it", |sample| backlog_of(sample) == Some(300.0));
+}
+
+#[test]
+fn more_keys_than_can_be_counted_are_no_sum_of_some() {
+    let server = RedisProcess::start();
+    lists(&server, "q:", 10_001);
+    let polling = Polling::start();
+    polling.set(0, &spec(&server, "", &[BLOCK]));
+    let sentence = polling.until_failure(0, FailureKind::Configuration);
+    assert!(sentence.contains("more than 10000 lists"), "{sentence}");
+    // It stays so.
+    for _ in 0..5 {
+        let sample = polling.batch(PATIENCE).unwrap().remove(0);
+        assert_fails("too many", &sample.value, FailureKind::Configuration);
+    }
+}
+
+#[test]
+fn a_key_that_is_no_text_is_not_passed_over_in_silence() {
+    let server = RedisProcess::start();
+    run(&server, &["RPUSH", "q:1", "a"]);
+    let mut connection = server.connect().unwrap();
+    redis::cmd("RPUSH").arg(b"q:\xff\xfe").arg("a").exec(&mut connection).unwrap();
+    let found = observe(&server, &[BLOCK]).remove(0);
+    assert_fails("a key of bytes", &found, FailureKind::Configuration);
+    redis::cmd("DEL").arg(b"q:\xff\xfe").exec(&mut connection).unwrap();
+    assert_eq!(observe_one(&server, BLOCK), Observation::of_backlog(1.0));
+}
