@@ -25,10 +25,14 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+#[path = "fleet/scrape.rs"]
+mod scrape;
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use scrape::{Lateness, sum};
 use support::redis::RedisProcess;
 use support::tidegate::Tidegate;
 
@@ -103,7 +107,7 @@ fn main() -> ExitCode {
     let cpu = (fleet.cpu_seconds() - cpu) / falling.elapsed().as_secs_f64();
     let after = fleet.get("/metrics").body;
     let rss = fleet.rss_mib();
-    let late = lateness(&before, &after);
+    let late = Lateness::between(&before, &after);
     let skipped_rounds =
         sum(&after, "tidegate_poll_rounds_skipped_total") - sum(&before, "tidegate_poll_rounds_skipped_total");
     let connections: usize = servers.iter().map(|redis| redis.clients("tidegate")).sum();
@@ -133,10 +137,10 @@ fn main() -> ExitCode {
         format!("{KEDA_CPU} ({:.0} times as much an object)", KEDA_CPU / KEDA_OBJECTS / (cpu / objects)),
     );
     row("connections to Redis", connections.to_string(), String::new(), format!("{KEDA_CONNECTIONS}"));
-    row("lateness of rounds p50, ms, at most", format!("{:.2}", late.0), String::new(), String::new());
+    row("lateness of rounds p50, ms, at most", format!("{:.2}", late.quantile(0.5)), String::new(), String::new());
     row(
         "lateness of rounds p99, ms, at most",
-        format!("{:.2}", late.1),
+        format!("{:.2}", late.quantile(0.99)),
         String::new(),
         "20.9 (of a loop), 3.6 worst of 0.5".into(),
     );
@@ -241,33 +245,4 @@ fn each_list(redis: &RedisProcess, server: usize, count: usize, mut command: imp
         command(&mut pipeline, list(number));
     }
     pipeline.exec(&mut redis.connect().unwrap()).unwrap();
-}
-
-/// Upper bounds of the buckets that hold the median and the 99th percentile of rounds' lateness, milliseconds.
-fn lateness(before: &str, after: &str) -> (f64, f64) {
-    const BUCKET: &str = "tidegate_poll_round_lateness_seconds_bucket";
-    let count = |text: &str, bound: &str| -> f64 {
-        let of_bound = |line: &&str| line.starts_with(BUCKET) && line.contains(&format!("le=\"{bound}\""));
-        text.lines().filter(of_bound).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    };
-    let mut bounds: Vec<&str> = after
-        .lines()
-        .filter(|line| line.starts_with(BUCKET))
-        .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next())
-        .collect();
-    bounds.sort_by(|a, b| a.parse::<f64>().unwrap().total_cmp(&b.parse::<f64>().unwrap()));
-    bounds.dedup();
-    let counts: Vec<f64> = bounds.iter().map(|bound| count(after, bound) - count(before, bound)).collect();
-    let all = counts.last().copied().unwrap_or(0.0);
-    let quantile = |q: f64| {
-        let place = counts.iter().position(|count| *count >= all * q).unwrap_or(0);
-        bounds.get(place).and_then(|bound| bound.parse::<f64>().ok()).unwrap_or(f64::NAN) * 1000.0
-    };
-    (quantile(0.5), quantile(0.99))
-}
-
-/// A metric over all its labels.
-fn sum(text: &str, name: &str) -> f64 {
-    let series = text.lines().filter(|line| line.starts_with(name));
-    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
