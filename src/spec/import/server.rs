@@ -282,14 +282,14 @@ fn login(
     };
     let mut ours = |why: String| {
         from("redis".to_owned(), key_of_ours.to_owned());
-        said.push(format!("the {whose}password is {why}: put it into key {key_of_ours} of a Secret redis"));
+        said.push(format!("the {whose}password {why}: put it into key {key_of_ours} of a Secret redis"));
     };
     match parameters.find(&[password]) {
         None => {}
         Some(Found::Secret { name, key }) => from(name, key),
         // Never repeated.
-        Some(Found::Text(_)) => ours("itself in the object".to_owned()),
-        Some(Found::Variable(variable)) => ours(format!("in {variable} of the container")),
+        Some(Found::Text(_)) => ours("itself is in the object".to_owned()),
+        Some(Found::Variable(variable)) => ours(format!("is in {variable} of the container")),
     }
     login
 }
