@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 use tidegate::model::{FailureKind, Key, Sample};
-use tidegate::spec::{ConnectionSpec, ReadFrom, RedisServer, RedisTls, Secret, SecretRef};
+use tidegate::spec::{
+    ConnectionSpec, ReadFrom, RedisList, RedisServer, RedisStream, RedisTls, Secret, SecretRef, Source, StreamBacklog,
+};
 
 use crate::specs::{cluster_server, of_cluster, replicas_of_cluster};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, kind_of, list};
@@ -275,4 +277,47 @@ fn least_rights_are_enough_and_tls_is_spoken_to_every_node() {
     };
     polling.set(4, &autoscaler("encrypted", FAST, &[(&connection(encrypted), list(&names))]));
     polling.until_backlog(4, 300.0);
+}
+
+#[test]
+fn surveys_find_their_nodes_and_walks_go_through_all_of_them() {
+    let mut cluster = RedisCluster::with(3, 0, &["cluster-require-full-coverage no"]);
+    let lists: Vec<String> = (0..40).map(|i| format!("mail:{i}")).collect();
+    cluster.fill(&lists, |_| 2);
+    let streams: Vec<String> = (0..6).map(|i| format!("events:{i}")).collect();
+    assert_eq!(streams.iter().map(|key| cluster.home(key)).collect::<HashSet<_>>().len(), 3);
+    for key in &streams {
+        let node = &cluster.nodes[cluster.home(key)];
+        let _: Value = node.command(&["XGROUP", "CREATE", key, "workers", "0", "MKSTREAM"]);
+        for _ in 0..4 {
+            let _: Value = node.command(&["XADD", key, "*", "a", "1"]);
+        }
+    }
+    let polling = Polling::start();
+    let redis = of_cluster(&cluster);
+    let matching = Source::RedisList(RedisList { matching: vec!["mail:*".into()], ..RedisList::default() });
+    polling.set(0, &autoscaler("walk", FAST, &[(&redis, matching)]));
+    let lag = |key: &String| {
+        let (key, group) = (Arc::from(key.as_str()), Some("workers".into()));
+        Source::RedisStream(RedisStream { key, group, backlog: StreamBacklog::Lag })
+    };
+    for (i, key) in streams.iter().enumerate() {
+        polling.set(1 + i as u32, &autoscaler(key, FAST, &[(&redis, lag(key))]));
+    }
+    polling.until_backlog(0, 80.0);
+    for i in 0..streams.len() {
+        polling.until_backlog(1 + i as u32, 4.0);
+    }
+    let walked = |cluster: &RedisCluster| cluster.nodes.iter().filter(|node| node.calls("scan") > 0).count();
+    assert_eq!(walked(&cluster), 3);
+
+    // Their node dies: its streams fail, and so does what needs all nodes. The other streams are read.
+    let dead = 2;
+    cluster.nodes[dead].kill();
+    polling.until("a failure", |sample| sample.key == Key(0) && sample.value.is_err());
+    polling.collect(10 * FAST);
+    for sample in polling.collect(10 * FAST).iter().filter(|sample| sample.key != Key(0)) {
+        let is_dead = cluster.home(&streams[sample.key.0 as usize - 1]) == dead;
+        assert_eq!(backlog_of(sample), (!is_dead).then_some(4.0), "{sample:?}");
+    }
 }
