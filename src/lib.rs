@@ -42,6 +42,7 @@
 //! | what KEDA and the HPA would have done | [`engine::keda`], [`engine::hpa`]: the baselines |
 //! | how Redis is read, and what its errors mean | [`source::redis`] |
 //! | what happens when a server dies | `poller/task.rs`, `poller/backoff.rs` |
+//! | Sentinels, Clusters, replicas; failovers | `source/redis/topology/` |
 //! | what happens when a password or a certificate changes | `poller/renewal.rs`, `source/redis/material.rs` |
 //! | what one namespace may ask for, and who is held back | [`spec::limits`], `poller/budget.rs`, `runtime/tenants.rs` |
 //! | which servers anybody may be led to | [`spec::grants`] |

@@ -8,7 +8,7 @@ use tidegate::spec::grants::Grants;
 use tidegate::spec::keda_metadata::{Ask, ScaledObject, Serve, TriggerAsk, read};
 use tidegate::spec::load::{SourceText, Terms, load};
 use tidegate::spec::problem::Problems;
-use tidegate::spec::{AutoscalerSpec, Server, UserRef};
+use tidegate::spec::{AutoscalerSpec, Server, Topology, UserRef};
 
 /// What an operator declared: one Redis of the namespace, one shared, one embedded, and two patterns of addresses.
 fn grants() -> Grants {
@@ -32,6 +32,20 @@ apiVersion: tidegate.dev/v1alpha1
 kind: ClusterConnection
 metadata: { name: billing-only }
 spec: { allowedNamespaces: [billing], redis: { address: "redis.billing.svc:6379" } }
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: Connection
+metadata: { name: cluster, namespace: pulse }
+spec: { redis: { cluster: { addresses: ["node-0.pulse.svc:6379", "node-1.pulse.svc:6379"] } } }
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: Connection
+metadata: { name: watched, namespace: pulse }
+spec:
+  redis:
+    sentinel: { addresses: ["sentinel:26379"], master: mymaster, username: watcher, password: planted-secret }
+    username: tidegate
+    password: planted-secret
 "#;
     let text = SourceText { file: "grants.yaml".to_owned(), text: text.to_owned() };
     let allow_addresses = vec!["*.allowed.svc:6379".to_owned(), "10.0.0.1:*".to_owned()];
@@ -86,11 +100,16 @@ fn describe(pairs: &[(&str, &str)]) -> String {
 fn registration(spec: &AutoscalerSpec) -> String {
     let trigger = &spec.triggers[0];
     let Server::Redis(redis) = &trigger.connection.server else { panic!("no Redis") };
+    let reached = match &redis.topology {
+        Topology::Single => redis.address.clone(),
+        Topology::Cluster { addresses } => format!("cluster {addresses:?}"),
+        Topology::Sentinel(sentinel) => format!("{} of {:?}", sentinel.master, sentinel.addresses),
+    };
     format!(
         "{} via {}: {} db {} user {:?} tls {:?}, {:?} {:?} active above {}, every {:?}\n",
         spec.id,
         trigger.connection.name,
-        redis.address,
+        reached,
         redis.database,
         redis.username.as_ref().and_then(UserRef::name),
         redis.tls,
@@ -160,8 +179,51 @@ fn maps_of_keda_s_own_redis_trigger_are_understood() {
 }
 
 #[test]
+fn maps_of_keda_s_other_redis_triggers_are_understood() {
+    let nodes = ("addresses", "node-1:6379, node-2.elsewhere:6379");
+    let two = ("addresses", "a.allowed.svc:6379,b.allowed.svc:6379");
+    let sentinels = ("addresses", "sentinel:26379,sentinel-2:26379");
+    let master = ("sentinelMaster", "mymaster");
+    let stream = ("stream", "orders");
+    let group = ("consumerGroup", "workers");
+    let maps: [&[(&str, &str)]; 19] = [
+        // redis-cluster: by a declared Connection, by several addresses, by our own key.
+        &[SCALER, nodes, LIST],
+        &[SCALER, ("address", "node-0.pulse.svc:6379"), LIST],
+        &[SCALER, ("hosts", "node-0,node-9"), ("ports", "6379,6379"), LIST, ("databaseIndex", "3")],
+        &[SCALER, two, LIST, ("listLength", "10")],
+        &[SCALER, two, LIST, ("triggerType", "redis-cluster"), ("databaseIndex", "0")],
+        &[SCALER, ("address", "a.allowed.svc:6379"), LIST, ("triggerType", "redis-cluster")],
+        &[SCALER, two, LIST, ("triggerType", "redis")],
+        &[SCALER, two, LIST, ("enableTLS", "true"), ("unsafeSsl", "true"), ("username", "reader")],
+        // redis-sentinel.
+        &[SCALER, sentinels, master, LIST],
+        &[SCALER, sentinels, master, LIST, ("databaseIndex", "2"), ("sentinelUsername", "me")],
+        &[SCALER, two, master, LIST, ("triggerType", "redis-sentinel"), ("enableTLS", "1"), ("unsafeSsl", "1")],
+        &[SCALER, HERE, master, LIST, ("triggerType", "redis")],
+        // The three redis*-streams.
+        &[SCALER, HERE, stream, ("streamLength", "50")],
+        &[SCALER, HERE, stream, group, ("pendingEntriesCount", "7"), ("activationLagCount", "2")],
+        &[SCALER, HERE, stream, group, ("lagCount", "20"), ("activationLagCount", "3")],
+        &[SCALER, HERE, stream, group, ("lagCount", "0"), ("triggerType", "redis-streams")],
+        &[SCALER, nodes, stream, group, ("lagCount", "5"), ("triggerType", "redis-cluster-streams")],
+        &[SCALER, sentinels, master, ("streamFromEnv", "orders"), group],
+        &[SCALER, sentinels, master, stream, group, LIST, ("triggerType", "redis-sentinel-streams")],
+    ];
+    let text: Vec<String> = maps.iter().map(|map| describe(map)).collect();
+    insta::assert_snapshot!("understood_topologies", text.join("\n"));
+    for (map, text) in maps.iter().zip(&text) {
+        assert!(!text.contains("refused") && !text.contains("not registered"), "{map:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_registered_still_has_a_name_and_a_target() {
-    let maps: [&[(&str, &str)]; 20] = [
+    let maps: [&[(&str, &str)]; 24] = [
+        &[SCALER, ("addresses", "a.allowed.svc:6379,b.elsewhere.svc:6379"), LIST],
+        &[SCALER, ("addresses", "node-0:6379"), LIST, ("triggerType", "redis")],
+        &[SCALER, ("addresses", "sentinel:26379"), LIST, ("sentinelMaster", "another")],
+        &[SCALER, ("addresses", "sentinel:26379"), LIST, ("triggerType", "redis-sentinel")],
         &[SCALER, LIST],
         &[SCALER, ("address", "elsewhere:6379"), LIST, ("listLength", "3")],
         &[SCALER, ("address", "redis.billing.svc:6379"), LIST],
@@ -192,10 +254,14 @@ fn what_cannot_be_registered_still_has_a_name_and_a_target() {
 
 #[test]
 fn what_has_no_name_or_target_is_refused_with_all_its_problems() {
-    let maps: [&[(&str, &str)]; 13] = [
+    let maps: [&[(&str, &str)]; 17] = [
         &[SCALER],
         &[SCALER, HERE, ("listName", "  ")],
-        &[SCALER, HERE, ("stream", "events"), ("triggerType", "redis-streams")],
+        &[SCALER, HERE, LIST, ("stream", "events")],
+        &[SCALER, HERE, LIST, ("triggerType", "redis-streams")],
+        &[SCALER, HERE, ("stream", "events"), ("streamLength", "0")],
+        &[SCALER, HERE, ("stream", "events"), ("consumerGroup", "g"), ("lagCount", "-1")],
+        &[SCALER, HERE, ("stream", "events"), ("consumerGroup", "g"), ("pendingEntriesCount", "few")],
         &[SCALER, HERE, LIST, ("listLength", "5.5")],
         &[SCALER, HERE, LIST, ("listLength", "05")],
         &[SCALER, HERE, LIST, ("listLength", "+5")],

@@ -7,6 +7,7 @@
 
 mod behavior;
 mod hpa;
+mod parameters;
 mod scaled_object;
 mod server;
 

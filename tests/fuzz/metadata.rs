@@ -326,9 +326,11 @@ fn permitted(spec: &AutoscalerSpec, grants: &Grants, namespace: &str) -> Result<
         let declared = grants.declared().into_iter().any(|declared| {
             let Server::Redis(known) = &declared.connection.server else { return false };
             let usable = declared.namespace.is_none_or(|home| home == namespace);
-            usable && known.address == redis.address && known.password == redis.password && known.tls == redis.tls
+            let reached = known.address == redis.address && known.topology == redis.topology;
+            usable && reached && known.password == redis.password && known.tls == redis.tls
         });
-        let listed = grants.allows(&redis.address) && redis.password.is_none();
+        let listed = redis.addresses().all(|address| grants.allows(address))
+            && redis.logins().all(|login| login.password.is_none());
         if !declared && !listed {
             return Err(format!("nobody permitted {redis:?}"));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidegate::spec::problem::Problem;
 use tidegate::spec::{
     AutoscalerSpec, Behavior, ConnectionSpec, MilliValue, Origin, Policy, ScalingRules, Server, Source, StreamBacklog,
+    unix_socket,
 };
 
 /// Stands for a password. Nothing in any dictionary or corpus contains it by chance.
@@ -140,11 +141,19 @@ pub fn connection(connection: &ConnectionSpec) -> Result<(), String> {
     let Server::Redis(redis) = &connection.server else { return Ok(()) };
     let timeouts = Duration::from_millis(10)..=Duration::from_secs(60);
     let in_range = timeouts.contains(&redis.connect_timeout) && timeouts.contains(&redis.response_timeout);
-    let address = redis.address.rsplit_once(':').is_some_and(|(host, port)| {
-        let strange = |c: char| c.is_whitespace() || c.is_control() || "/@?#\\\"',*".contains(c);
-        !host.is_empty() && !host.contains(strange) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if in_range && address { Ok(()) } else { Err(format!("not so: an address and timeouts in range: {connection:?}")) }
+    let is_address = |address: &str| {
+        let of_port = address.rsplit_once(':').is_some_and(|(host, port)| {
+            let strange = |c: char| c.is_whitespace() || c.is_control() || "/@?#\\\"',*".contains(c);
+            !host.is_empty() && !host.contains(strange) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        of_port || unix_socket(address).is_some()
+    };
+    let addresses = redis.addresses().count() > 0 && redis.addresses().all(is_address);
+    if in_range && addresses {
+        Ok(())
+    } else {
+        Err(format!("not so: an address and timeouts in range: {connection:?}"))
+    }
 }
 
 fn rules_in_range(rules: &ScalingRules) -> bool {

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 use tidegate::model::{FailureKind, Key, Sample};
-use tidegate::spec::{ConnectionSpec, ReadFrom, RedisServer, RedisTls, Secret, SecretRef};
+use tidegate::spec::{
+    ConnectionSpec, ReadFrom, RedisList, RedisServer, RedisStream, RedisTls, Secret, SecretRef, Source, StreamBacklog,
+};
 
 use crate::specs::{cluster_server, of_cluster, replicas_of_cluster};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, kind_of, list};
-use crate::support::redis::{Certificates, free_port};
+use crate::support::redis::Certificates;
 use crate::support::redis_cluster::{NODE_TIMEOUT, RedisCluster, SLOTS, slot};
 use crate::support::sentinels::until;
 use crate::{FAST, SCHEDULING};
@@ -60,11 +62,15 @@ fn ten_thousand_keys_across_the_slots_are_read_from_their_nodes() {
     polling.until_backlog(10_001, 1.0);
     polling.until_failure(10_002, FailureKind::WrongType);
     polling.drain();
-    let rounds = rounds(&polling, Duration::from_secs(3), 10_003);
-    assert!(rounds.len() >= 5, "{} whole rounds in 3 s", rounds.len());
-    for sample in rounds.iter().flatten().filter(|sample| sample.key.0 < 10_000) {
+    let samples = polling.collect(Duration::from_secs(3));
+    let mut seen: HashMap<u32, usize> = HashMap::new();
+    for sample in samples.iter().filter(|sample| sample.key.0 < 10_000) {
         assert_eq!(backlog_of(sample), Some(f64::from(sample.key.0 % 4)), "{sample:?}");
+        *seen.entry(sample.key.0).or_default() += 1;
     }
+    let least = seen.values().min().copied().unwrap_or(0);
+    println!("{} keys, each read at least {least} times in 3 s", seen.len());
+    assert!(seen.len() == 10_000 && least >= 10, "{} keys, {least}", seen.len());
     for node in &cluster.nodes {
         assert_eq!(node.clients("tidegate"), 1);
     }
@@ -198,6 +204,8 @@ fn replicas_are_read_where_that_is_wanted_and_primaries_where_there_are_none() {
     let polling = Polling::start();
     poll(&polling, &replicas_of_cluster(&cluster), &keys, FAST);
     polling.until_backlog(299, 1.0);
+    // Right after the cluster was put together not every node knows of the replicas.
+    until("the replicas are read", || cluster.nodes[3..].iter().all(|node| node.calls("llen") > 0));
     let before: Vec<u64> = cluster.nodes.iter().map(|node| node.calls("llen")).collect();
     polling.collect(4 * FAST);
     let after: Vec<u64> = cluster.nodes.iter().map(|node| node.calls("llen")).collect();
@@ -214,6 +222,7 @@ fn replicas_are_read_where_that_is_wanted_and_primaries_where_there_are_none() {
     println!("a replica was killed: its keys are read from the primary after {:?}", began.elapsed());
     cluster.nodes[dead].restart();
     until("the replica is read again", || cluster.nodes[dead].calls("llen") > 0);
+    polling.until("an answer", |sample| sample.key == Key(key) && sample.value.is_ok());
     polling.drain();
     assert!(polling.collect(4 * FAST).iter().all(|sample| backlog_of(sample) == Some(1.0)));
 }
@@ -222,7 +231,7 @@ fn replicas_are_read_where_that_is_wanted_and_primaries_where_there_are_none() {
 fn least_rights_are_enough_and_tls_is_spoken_to_every_node() {
     let folder = tempfile::TempDir::new().unwrap();
     let trusted = Certificates::make(folder.path());
-    // Each node has a plain port for the test and one for TLS, which it tells others of.
+    // Each node has a plain port, and one for TLS, which it tells those of who come over TLS.
     let lines = [
         "user reader on >outer ~queue:* +llen +cluster|slots".to_owned(),
         "user shards on >outer ~queue:* +llen +cluster|shards".to_owned(),
@@ -234,16 +243,7 @@ fn least_rights_are_enough_and_tls_is_spoken_to_every_node() {
         "tls-auth-clients no".to_owned(),
     ];
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let cluster = RedisCluster::with(3, 0, &lines);
-    let ports: Vec<u16> = cluster
-        .nodes
-        .iter()
-        .map(|node| {
-            let port = free_port();
-            let _: Value = node.command(&["CONFIG", "SET", "tls-port", &port.to_string()]);
-            port
-        })
-        .collect();
+    let cluster = RedisCluster::with_tls(3, &lines);
     let keys: Vec<String> = (0..60).map(|i| format!("queue:{i}")).collect();
     cluster.fill(&keys, |_| 5);
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -264,14 +264,7 @@ fn least_rights_are_enough_and_tls_is_spoken_to_every_node() {
     let sentence = polling.until_failure(3, FailureKind::PermissionDenied);
     assert!(sentence.contains("+cluster|slots"), "{sentence}");
 
-    // The nodes tell whoever comes encrypted of their encrypted ports. They know themselves as 127.0.0.1, for which
-    // there is no certificate: `serverName` says what it is for.
-    until("everybody knows the encrypted ports", || {
-        cluster.nodes.iter().all(|node| {
-            let shards: String = format!("{:?}", node.command::<Value>(&["CLUSTER", "SHARDS"]));
-            ports.iter().all(|port| shards.contains(&port.to_string()))
-        })
-    });
+    // The nodes know themselves as 127.0.0.1, for which there is no certificate: `serverName` says what it is for.
     let tls = RedisTls {
         authorities: Some(trusted.authority.into()),
         server_name: Some("localhost".into()),
@@ -280,8 +273,51 @@ fn least_rights_are_enough_and_tls_is_spoken_to_every_node() {
     let encrypted = RedisServer {
         tls: Some(tls),
         connect_timeout: Duration::from_secs(3),
-        ..cluster_server(vec![format!("localhost:{}", ports[0])])
+        ..cluster_server(vec![format!("localhost:{}", cluster.tls_ports[0])])
     };
     polling.set(4, &autoscaler("encrypted", FAST, &[(&connection(encrypted), list(&names))]));
     polling.until_backlog(4, 300.0);
+}
+
+#[test]
+fn surveys_find_their_nodes_and_walks_go_through_all_of_them() {
+    let mut cluster = RedisCluster::with(3, 0, &["cluster-require-full-coverage no"]);
+    let lists: Vec<String> = (0..40).map(|i| format!("mail:{i}")).collect();
+    cluster.fill(&lists, |_| 2);
+    let streams: Vec<String> = (0..6).map(|i| format!("events:{i}")).collect();
+    assert_eq!(streams.iter().map(|key| cluster.home(key)).collect::<HashSet<_>>().len(), 3);
+    for key in &streams {
+        let node = &cluster.nodes[cluster.home(key)];
+        let _: Value = node.command(&["XGROUP", "CREATE", key, "workers", "0", "MKSTREAM"]);
+        for _ in 0..4 {
+            let _: Value = node.command(&["XADD", key, "*", "a", "1"]);
+        }
+    }
+    let polling = Polling::start();
+    let redis = of_cluster(&cluster);
+    let matching = Source::RedisList(RedisList { matching: vec!["mail:*".into()], ..RedisList::default() });
+    polling.set(0, &autoscaler("walk", FAST, &[(&redis, matching)]));
+    let lag = |key: &String| {
+        let (key, group) = (Arc::from(key.as_str()), Some("workers".into()));
+        Source::RedisStream(RedisStream { key, group, backlog: StreamBacklog::Lag })
+    };
+    for (i, key) in streams.iter().enumerate() {
+        polling.set(1 + i as u32, &autoscaler(key, FAST, &[(&redis, lag(key))]));
+    }
+    polling.until_backlog(0, 80.0);
+    for i in 0..streams.len() {
+        polling.until_backlog(1 + i as u32, 4.0);
+    }
+    let walked = |cluster: &RedisCluster| cluster.nodes.iter().filter(|node| node.calls("scan") > 0).count();
+    assert_eq!(walked(&cluster), 3);
+
+    // Their node dies: its streams fail, and so does what needs all nodes. The other streams are read.
+    let dead = 2;
+    cluster.nodes[dead].kill();
+    polling.until("a failure", |sample| sample.key == Key(0) && sample.value.is_err());
+    polling.collect(10 * FAST);
+    for sample in polling.collect(10 * FAST).iter().filter(|sample| sample.key != Key(0)) {
+        let is_dead = cluster.home(&streams[sample.key.0 as usize - 1]) == dead;
+        assert_eq!(backlog_of(sample), (!is_dead).then_some(4.0), "{sample:?}");
+    }
 }

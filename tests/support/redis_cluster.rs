@@ -16,6 +16,10 @@ pub struct RedisCluster {
     /// Primaries first, to begin with; then their replicas in the same order.
     pub nodes: Vec<RedisProcess>,
     primaries: usize,
+    /// Primaries among which the slots were divided.
+    divided: usize,
+    /// Ports for TLS, of one that has them.
+    pub tls_ports: Vec<u16>,
 }
 
 impl RedisCluster {
@@ -26,7 +30,19 @@ impl RedisCluster {
 
     /// With so many replicas each, and with these lines in everybody's configuration.
     pub fn with(primaries: usize, replicas: usize, lines: &[&str]) -> Self {
-        let node = || {
+        RedisCluster::build(primaries, replicas, lines, &[])
+    }
+
+    /// Whose nodes speak TLS to each other, and to whoever comes to their other ports.
+    pub fn with_tls(primaries: usize, lines: &[&str]) -> Self {
+        let ports: Vec<u16> = (0..primaries).map(|_| free_port()).collect();
+        RedisCluster::build(primaries, 0, lines, &ports)
+    }
+
+    fn build(primaries: usize, replicas: usize, lines: &[&str], tls_ports: &[u16]) -> Self {
+        let node = |i: usize| {
+            let tls = tls_ports.get(i).map(|port| format!("tls-port {port}\ntls-cluster yes"));
+            let lines = [lines, tls.as_deref().as_slice()].concat();
             let (bus, timeout) = (format!("cluster-port {}", free_port()), NODE_TIMEOUT.as_millis());
             let timeout = format!("cluster-node-timeout {timeout}");
             let own = [
@@ -37,10 +53,10 @@ impl RedisCluster {
                 "cluster-allow-replica-migration no",
                 "repl-diskless-sync-delay 0",
             ];
-            RedisProcess::with(&[&own, lines].concat())
+            RedisProcess::with(&[&own, lines.as_slice()].concat())
         };
-        let nodes: Vec<RedisProcess> = (0..primaries * (replicas + 1)).map(|_| node()).collect();
-        let cluster = RedisCluster { nodes, primaries };
+        let nodes: Vec<RedisProcess> = (0..primaries * (replicas + 1)).map(node).collect();
+        let cluster = RedisCluster { nodes, primaries, divided: primaries, tls_ports: tls_ports.to_vec() };
         for (i, node) in cluster.nodes.iter().take(primaries).enumerate() {
             let (from, to) = cluster.range(i);
             let _: Value = node.command(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]);
@@ -64,7 +80,9 @@ impl RedisCluster {
 
     fn meet(&self, node: &RedisProcess, other: &RedisProcess) {
         let config: Vec<String> = other.command(&["CONFIG", "GET", "cluster-port"]);
-        let _: Value = node.command(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string(), &config[1]]);
+        let position = self.nodes.iter().position(|node| node.port() == other.port());
+        let port = position.and_then(|i| self.tls_ports.get(i)).copied().unwrap_or(other.port()).to_string();
+        let _: Value = node.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &config[1]]);
     }
 
     /// One more node, without slots.
@@ -74,6 +92,8 @@ impl RedisCluster {
         self.meet(&self.nodes[0], &node);
         self.nodes.push(node);
         until("the nodes know the new one", || self.nodes.iter().all(|node| self.known(node) == self.nodes.len()));
+        self.primaries += 1;
+        self.settle();
         self.nodes.len() - 1
     }
 
@@ -103,14 +123,14 @@ impl RedisCluster {
 
     /// Slots of a primary as they were given out, both ends included.
     pub fn range(&self, primary: usize) -> (u16, u16) {
-        let at = |i: usize| u16::try_from(usize::from(SLOTS) * i / self.primaries).unwrap();
+        let at = |i: usize| u16::try_from(usize::from(SLOTS) * i / self.divided).unwrap();
         (at(primary), at(primary + 1) - 1)
     }
 
     /// The primary that had a key's slot to begin with.
     pub fn home(&self, key: &str) -> usize {
         let slot = slot(key);
-        (0..self.primaries).find(|i| (self.range(*i).0..=self.range(*i).1).contains(&slot)).unwrap()
+        (0..self.divided).find(|i| (self.range(*i).0..=self.range(*i).1).contains(&slot)).unwrap()
     }
 
     pub fn addresses(&self) -> Vec<String> {
@@ -119,7 +139,7 @@ impl RedisCluster {
 
     /// Gives each key `items(i)` items, by the nodes that had their slots to begin with.
     pub fn fill(&self, keys: &[String], items: impl Fn(usize) -> usize) {
-        let mut pipes: Vec<redis::Pipeline> = (0..self.primaries).map(|_| redis::pipe()).collect();
+        let mut pipes: Vec<redis::Pipeline> = (0..self.divided).map(|_| redis::pipe()).collect();
         for (i, key) in keys.iter().enumerate() {
             if items(i) > 0 {
                 pipes[self.home(key)].cmd("RPUSH").arg(key).arg(vec!["x"; items(i)]).ignore();

@@ -52,9 +52,9 @@ impl Sentinels {
                 info.contains(&wanted) && info.contains("status=ok")
             })
         });
-        let (_, replicas) = self.servers.split_first().unwrap();
         until("the replicas are in step", || {
-            replicas.iter().all(|replica| role(replica).is_some_and(|role| role == "slave connected"))
+            let roles = self.servers.iter().map(|server| role(server).unwrap_or_default());
+            roles.filter(|role| role == "slave connected").count() + 1 == self.servers.len()
         });
     }
 

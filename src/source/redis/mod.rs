@@ -4,7 +4,8 @@
 //! chunks of [`CHUNK`], all on their way at once; replies are taken one by one, so that a key which cannot be counted
 //! fails alone. No script and no command that costs more than O(1): a queue's own traffic never waits for us.
 //!
-//! The parts: `material` reads secrets and certificates, `tls` encrypts, `connect` opens and logs in, `length` knows
+//! The parts: `material` reads secrets and certificates, `tls` encrypts, `connect` opens and logs in, `topology` finds the
+//! servers behind a connection and follows them (Sentinels, Clusters, replicas), `length` knows
 //! which command counts a key, `queues` what frameworks keep where, `survey` asks what one command cannot answer,
 //! `classify` puts refusals into words. A faster hot path (own socket, replies parsed in
 //! place) would replace [`RedisBackend::ask`] and nothing else: [`Answers`] has no type of the library's in it.

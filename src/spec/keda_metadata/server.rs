@@ -59,6 +59,15 @@ pub(super) fn connection(
             Layout::Sentinel { master }
         }
     };
+    // A declared Connection knows what it is: KEDA's `redis` trigger may have several addresses, and uses the first.
+    if said.is_none()
+        && master.is_none()
+        && let Some(first) = asked.get(..1)
+        && let Some(connection) =
+            grants.find(object.namespace, &Asked { addresses: first, layout: Layout::Any }, database.unwrap_or(0))
+    {
+        return Some(connection);
+    }
     if matches!(layout, Layout::Any | Layout::Single) {
         asked.truncate(1);
     }
@@ -279,14 +288,22 @@ pub(super) fn warnings(
     let addresses = keys.find(&["address", "addresses"]).or_else(|| keys.find(&["host", "hosts"]));
     let several = addresses.filter(|found| found.value.contains(','));
     let said = keys.text("triggerType");
-    if let Some(found) = several.filter(|_| matches!(said, Some("redis" | "redis-streams"))) {
-        let cure = "write triggerType: redis-cluster or redis-sentinel, or the one address that is meant";
-        warn(found.key, "only the first address is used, as by KEDA's redis trigger", cure);
-    }
     let master = keys.find(&["sentinelMaster"]);
-    if let Some(found) = several.filter(|_| said.is_none() && master.is_none()) {
-        let cure = "write triggerType: redis-cluster to say so, or the one address that is meant";
-        warn(found.key, "several addresses, so a Redis Cluster is taken to be meant", cure);
+    let topology = connection.and_then(|connection| match &connection.server {
+        Server::Redis(redis) => Some((&redis.topology, connection.name.contains(':'))),
+        Server::Memory => None,
+    });
+    match (several, topology) {
+        (Some(found), Some((Topology::Single, _))) => {
+            let cure = "write triggerType: redis-cluster or redis-sentinel, or the one address that is meant";
+            warn(found.key, "only the first address is used, as by KEDA's redis trigger", cure);
+        }
+        // Nobody declared what it is.
+        (Some(found), Some((Topology::Cluster { .. }, true))) if said.is_none() => {
+            let cure = "write triggerType: redis-cluster to say so, or the one address that is meant";
+            warn(found.key, "several addresses, so a Redis Cluster is taken to be meant", cure);
+        }
+        _ => {}
     }
     if let Some(found) = master.filter(|_| said.is_some_and(|said| !said.contains("sentinel"))) {
         let cure = "take it out, or write triggerType: redis-sentinel";

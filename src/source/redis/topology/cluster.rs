@@ -28,6 +28,9 @@ const CALM: Duration = Duration::from_secs(10);
 /// While a node is down: its replica takes over within the cluster's node timeout, and is to be read soon after.
 const TROUBLED: Duration = Duration::from_millis(250);
 
+/// While a primary is read for want of a replica.
+const WISHING: Duration = Duration::from_secs(1);
+
 /// Between two looks, at least, however many replies say that the map is old.
 const SOONEST: Duration = Duration::from_millis(50);
 
@@ -58,6 +61,7 @@ struct Shared {
     /// Who knows better, should somebody have said so.
     ask: Mutex<Option<Arc<str>>>,
     troubled: AtomicBool,
+    wishing: AtomicBool,
     hurry: Notify,
 }
 
@@ -170,9 +174,10 @@ impl Cluster {
         let up = self.nodes.values().filter_map(Node::wire).map(Wire::twin).collect();
         *self.shared.up.lock().unwrap_or_else(PoisonError::into_inner) = up;
         let any_down = self.read.iter().any(|node| self.nodes.get(node).is_none_or(Node::is_down));
-        let wishes = self.connector.server().read_from == ReadFrom::Replica
-            && self.nodes.values().any(|node| node.is_replica() && node.is_down());
-        self.shared.troubled.store(any_down || wishes, Ordering::Relaxed);
+        self.shared.troubled.store(any_down, Ordering::Relaxed);
+        let is_replica = |node: &Arc<str>| self.nodes.get(node).is_some_and(Node::is_replica);
+        let wishing = self.connector.server().read_from == ReadFrom::Replica && !self.read.iter().all(is_replica);
+        self.shared.wishing.store(wishing, Ordering::Relaxed);
     }
 
     fn adopt(&mut self, map: Arc<SlotMap>) {
@@ -235,7 +240,11 @@ impl Cluster {
 async fn watch_map(connector: Connector, seeds: Vec<String>, shared: Arc<Shared>, say: watch::Sender<Arc<SlotMap>>) {
     let tls = connector.server().tls.is_some();
     loop {
-        let pause = if shared.troubled.load(Ordering::Relaxed) { TROUBLED } else { CALM };
+        let pause = match (shared.troubled.load(Ordering::Relaxed), shared.wishing.load(Ordering::Relaxed)) {
+            (true, _) => TROUBLED,
+            (false, true) => WISHING,
+            (false, false) => CALM,
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shared.hurry.notified() => {}

@@ -8,6 +8,7 @@
 //! Whatever a Sentinel or a Cluster says is an address that somebody else chose. It is connected to through the same
 //! door as every other, which has the operator's fence before it (`connect`).
 
+mod careful;
 mod cluster;
 mod guard;
 mod node;
@@ -21,9 +22,10 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
+pub(super) use self::careful::Careful;
 pub(super) use self::cluster::Cluster;
 pub(super) use self::guard::One;
-pub(super) use self::round::{Careful, Spread};
+pub(super) use self::round::Spread;
 use super::connect::{Connector, Logins};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::Material;

@@ -11,19 +11,16 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt as _};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
-use super::Servers;
 use super::cluster::Cluster;
-use super::scan::Step;
 use super::slots::{Redirect, slot_of};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::redis::length::{self, Verdict};
-use crate::source::redis::survey::{Command, Replies, Sender};
 use crate::source::redis::{CHUNK, Chunk, IN_FLIGHT, RedisBackend, Tracked, classify, reply, send};
 use crate::source::{Answers, Moment, ReadId};
 
 /// How often one read is sent on within a round. A slot that moves as we look takes two, and a key of another type two
 /// more; whoever is sent around in a circle is given up.
-const HOPS: usize = 6;
+pub(super) const HOPS: usize = 6;
 
 /// How the numbers of a batch are shared out among nodes.
 #[derive(Default)]
@@ -57,10 +54,10 @@ enum What {
 }
 
 /// One command for one node.
-struct Ask {
-    to: Arc<str>,
-    asking: bool,
-    command: Cmd,
+pub(super) struct Ask {
+    pub(super) to: Arc<str>,
+    pub(super) asking: bool,
+    pub(super) command: Cmd,
 }
 
 impl RedisBackend {
@@ -222,7 +219,7 @@ impl RedisBackend {
     }
 }
 
-fn redirect(cluster: &Cluster, asked: &Arc<str>, reply: &Value) -> Option<Redirect> {
+pub(super) fn redirect(cluster: &Cluster, asked: &Arc<str>, reply: &Value) -> Option<Redirect> {
     let Value::ServerError(error) = reply else { return None };
     let redirect = Redirect::of(error, asked)?;
     if matches!(redirect, Redirect::Moved(_)) {
@@ -272,7 +269,7 @@ async fn ask_chunks(
 }
 
 /// Asks single things of several nodes at the same time. One result each, in order.
-async fn ask_some(cluster: &mut Cluster, asks: Vec<Ask>) -> Vec<Result<Value, ReadFailure>> {
+pub(super) async fn ask_some(cluster: &mut Cluster, asks: Vec<Ask>) -> Vec<Result<Value, ReadFailure>> {
     let mut results: Vec<Option<Result<Value, ReadFailure>>> = Vec::new();
     results.resize_with(asks.len(), || None);
     let mut shares: BTreeMap<Arc<str>, Vec<(usize, bool, Cmd)>> = BTreeMap::new();
@@ -343,7 +340,7 @@ async fn ask_share(
     Ok(all)
 }
 
-fn nobodys(key: &str) -> ReadFailure {
+pub(super) fn nobodys(key: &str) -> ReadFailure {
     ReadFailure::new(
         FailureKind::NotServing,
         format!(
@@ -353,102 +350,7 @@ fn nobodys(key: &str) -> ReadFailure {
     )
 }
 
-fn in_circles(key: &str) -> ReadFailure {
+pub(super) fn in_circles(key: &str) -> ReadFailure {
     let sentence = format!("key {key:?}: the Cluster's nodes send us from one to the other; look at `CLUSTER NODES`");
     ReadFailure::new(FailureKind::Protocol, sentence)
-}
-
-/// The way of surveys: to the one server, or to the node of each command's key.
-pub(in crate::source::redis) struct Careful<'a> {
-    pub(in crate::source::redis) address: &'a str,
-    pub(in crate::source::redis) servers: &'a mut Servers,
-}
-
-impl Sender for Careful<'_> {
-    async fn send(&mut self, commands: &[Command]) -> Result<Replies, ReadFailure> {
-        match self.servers {
-            Servers::One(one) => one_by_one(self.address, one.wire().connection(), commands).await,
-            Servers::Cluster(cluster) => Ok(from_nodes(cluster, commands).await),
-        }
-    }
-}
-
-async fn one_by_one(
-    address: &str,
-    mut connection: MultiplexedConnection,
-    commands: &[Command],
-) -> Result<Replies, ReadFailure> {
-    let mut replies = Vec::with_capacity(commands.len());
-    for part in commands.chunks(CHUNK) {
-        let mut pipeline = Pipeline::with_capacity(part.len());
-        for command in part {
-            pipeline.add_command(command.cmd.clone());
-        }
-        let part = connection.send_packed_commands(&pipeline, 0, part.len()).await;
-        for reply in part.map_err(|error| classify::connection_failure(address, &error))? {
-            match reply::of_server(address, &reply) {
-                Some(failure) => return Err(failure),
-                None => replies.push(Ok(reply)),
-            }
-        }
-    }
-    Ok(replies)
-}
-
-async fn from_nodes(cluster: &mut Cluster, commands: &[Command]) -> Replies {
-    let nodes = cluster.read_nodes();
-    let mut results: Replies = Vec::with_capacity(commands.len());
-    let mut steps: HashMap<usize, Step> = HashMap::new();
-    // Which command each ask is about.
-    let (mut places, mut asks) = (Vec::new(), Vec::new());
-    for (place, command) in commands.iter().enumerate() {
-        let (to, asked) = match (&command.key, Step::of(&command.cmd, &nodes)) {
-            (Some(key), _) => (cluster.node_of(key).cloned(), command.cmd.clone()),
-            (None, Some((step, to, asked))) => {
-                steps.insert(place, step);
-                (Some(to), asked)
-            }
-            (None, None) => (nodes.first().cloned(), command.cmd.clone()),
-        };
-        let key = command.key.as_deref().unwrap_or_default();
-        results.push(Err(nobodys(key)));
-        if let Some(to) = to {
-            places.push(place);
-            asks.push(Ask { to, asking: false, command: asked });
-        }
-    }
-    for _ in 0..HOPS {
-        if asks.is_empty() {
-            break;
-        }
-        let sent: Vec<(Arc<str>, Cmd)> = asks.iter().map(|ask| (Arc::clone(&ask.to), ask.command.clone())).collect();
-        let replies = ask_some(cluster, asks).await;
-        let asked = std::mem::take(&mut places).into_iter().zip(sent);
-        asks = Vec::new();
-        for ((place, (from, command)), reply) in asked.zip(replies) {
-            let result = match reply {
-                Ok(reply) => match redirect(cluster, &from, &reply) {
-                    Some(redirect) => match cluster.stranger(redirect.address()) {
-                        Ok(to) => {
-                            let asking = matches!(redirect, Redirect::Ask(_));
-                            places.push(place);
-                            asks.push(Ask { to, asking, command });
-                            let key = commands.get(place).and_then(|command| command.key.as_deref());
-                            Err(in_circles(key.unwrap_or_default()))
-                        }
-                        Err(failure) => Err(failure),
-                    },
-                    None => match reply::of_server(&from, &reply) {
-                        Some(failure) => Err(failure),
-                        None => Ok(steps.get(&place).map_or_else(|| reply.clone(), |step| step.taken(reply.clone()))),
-                    },
-                },
-                Err(failure) => Err(failure),
-            };
-            if let Some(place) = results.get_mut(place) {
-                *place = result;
-            }
-        }
-    }
-    results
 }

@@ -201,16 +201,16 @@ fn master_of(reply: &Value, asked: &str, master: &str) -> Result<String, ReadFai
     text(host).zip(port).and_then(|(host, port)| place(host, port)).ok_or_else(|| strange(asked))
 }
 
-/// The replicas that a sentinel takes for healthy, in an order that differs from one master to the next.
+/// The replicas that a sentinel takes for healthy. Whether they are in step it hears every ten seconds; they are asked
+/// themselves.
 fn healthy(reply: &Value) -> Vec<String> {
     const SICK: [&str; 4] = ["s_down", "o_down", "disconnected", "master"];
     let Value::Array(replicas) = reply else { return Vec::new() };
     let of = |replica: &Value| {
         let said = |name: &str| field(replica, name).and_then(text);
         let sick = said("flags")?.split(',').any(|flag| SICK.contains(&flag));
-        let in_step = said("master-link-status").is_none_or(|status| status == "ok");
         let port = said("port")?.parse().ok()?;
-        (!sick && in_step).then(|| place(said("ip")?, port)).flatten()
+        (!sick).then(|| place(said("ip")?, port)).flatten()
     };
     let mut replicas: Vec<String> = replicas.iter().filter_map(of).take(MOST_REPLICAS).collect();
     replicas.sort_unstable();
@@ -267,16 +267,13 @@ mod tests {
 
     #[test]
     fn sick_replicas_are_left_out() {
-        let replica = |port: &str, flags: &str, status: &str| {
-            let words = ["ip", "10.0.0.1", "port", port, "flags", flags, "master-link-status", status];
-            Value::Array(words.map(bulk).into())
-        };
+        let replica =
+            |port: &str, flags: &str| Value::Array(["ip", "10.0.0.1", "port", port, "flags", flags].map(bulk).into());
         let reply = Value::Array(vec![
-            replica("3", "slave", "ok"),
-            replica("1", "slave", "ok"),
-            replica("4", "s_down,slave", "ok"),
-            replica("5", "slave,disconnected", "ok"),
-            replica("6", "slave", "err"),
+            replica("3", "slave"),
+            replica("1", "slave"),
+            replica("4", "s_down,slave"),
+            replica("5", "slave,disconnected"),
         ]);
         assert_eq!(healthy(&reply), ["10.0.0.1:1", "10.0.0.1:3"]);
     }
