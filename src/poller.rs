@@ -311,6 +311,7 @@ mod tests {
                 in_flight: None,
                 policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
                 activation_threshold: 0.0,
+                max_sample_age: None,
             }],
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: Duration::ZERO },
             fallback: Fallback { after: Duration::ZERO, behavior: FallbackBehavior::Hold },

@@ -136,6 +136,7 @@ fn trigger(name: &str, policy: Policy) -> TriggerSpec {
         in_flight: None,
         policy,
         activation_threshold: 0.0,
+        max_sample_age: None,
     }
 }
 
@@ -291,6 +292,21 @@ async fn a_stale_value_is_unavailable_with_its_cause() {
         }
         assert!(rig.specs(&named(serve)).await.is_ok(), "names and targets are served all the same");
     }
+}
+
+#[tokio::test]
+async fn a_trigger_with_an_age_of_its_own_goes_stale_by_that() {
+    let mut rig = rig().await;
+    let short = TriggerSpec { max_sample_age: Some(Duration::from_millis(50)), ..trigger("a", ten_each()) };
+    let cell = rig.add(spec(vec![short, trigger("b", ten_each())]));
+    let now = rig.clock.now();
+    publish(&cell, &decision(now, vec![read(70.0, now), read(1.0, now)]));
+    tokio::time::sleep(Duration::from_millis(80)).await;
+
+    let refused = rig.value(&named("backlog"), "a-backlog").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("at most 0.1 s are allowed"), "{}", refused.message());
+    assert_eq!(rig.value(&named("backlog"), "b-backlog").await.unwrap().metric_value, 1);
 }
 
 #[tokio::test]

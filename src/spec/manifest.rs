@@ -164,6 +164,9 @@ pub struct Trigger {
     /// The trigger is active while the backlog is above (not at) this many items. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_threshold: Option<QuantityText>,
+    /// A reading of this trigger older than this no longer counts. Default: the autoscaler's maxSampleAge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sample_age: Option<DurationText>,
 }
 
 /// From backlog to replicas. Exactly one block.
