@@ -145,7 +145,11 @@ pub(super) fn backlog(published: &Published, asked: &str, now: Tick) -> Result<M
         Policy::BacklogPerReplica { .. } => value,
         Policy::Fixed { replicas } if active => f64::from(replicas),
         Policy::Fixed { .. } => 0.0,
-        Policy::Load(_) => wants(published, position).map_or(0.0, f64::from),
+        // What it goes by is not known: a number made of less would scale the workload down.
+        Policy::Load(_) => match wants(published, position) {
+            Some(replicas) => f64::from(replicas),
+            None => return Err(Refusal::NoValue(format!("trigger {} does not see work in flight", trigger.name))),
+        },
     };
     Ok(metric_value(&trigger.metric_name, value))
 }
