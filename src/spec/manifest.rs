@@ -415,6 +415,10 @@ pub struct RedisConnection {
     /// Bound on the answer to one batch of reads. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_timeout: Option<DurationText>,
+    /// Commands that this server is sent in a second, at most. What does not fit is read later than pollingInterval says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_commands_per_second: Option<i32>,
 }
 
 /// Where a user's name is. Exactly one of the three.

@@ -329,6 +329,8 @@ pub struct RedisServer {
     pub connect_timeout: Duration,
     /// Bound on the answer to one pipeline.
     pub response_timeout: Duration,
+    /// What does not fit is asked later. `None`: as many as the polling intervals ask for.
+    pub max_commands_per_second: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]

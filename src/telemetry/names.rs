@@ -170,6 +170,9 @@ metrics! {
     POLL_ROUNDS_SKIPPED = "tidegate_poll_rounds_skipped_total", Counter of Count by [CONNECTION]:
         "Rounds skipped because the one before was late.",
         "A rate that stays above zero means that the server, or the way to it, is slower than the pollingInterval asks.";
+    POLL_PUT_OFF = "tidegate_poll_put_off_total", Counter of Count by [CONNECTION]:
+        "Readings of an autoscaler that waited for room under the connection's maxCommandsPerSecond; absent without one.",
+        "A rate above zero means that values are older than pollingInterval says; the log says how often they are read.";
     POLL_ROUND_DURATION = "tidegate_poll_round_duration_seconds", Histogram of Seconds by [CONNECTION]:
         "From sending a round to its last answer.",
         "Look at its p99 when values are old: it is the server's share of their age.";
