@@ -4,6 +4,7 @@
 //! makes an [`AutoscalerSpec`]. Whoever holds one need not check anything again. This room is pure: no I/O, no clock.
 
 pub(crate) mod address;
+pub mod advice;
 pub mod catalog;
 pub mod grants;
 pub mod import;

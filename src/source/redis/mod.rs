@@ -9,6 +9,7 @@
 //! `classify` puts refusals into words. A faster hot path (own socket, replies parsed in
 //! place) would replace [`RedisBackend::ask`] and nothing else: [`Answers`] has no type of the library's in it.
 
+pub mod acl;
 mod classify;
 mod connect;
 mod length;
