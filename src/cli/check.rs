@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::files;
-use crate::source::redis::acl::{Rights, setuser};
+use crate::source::redis::acl::{Rights, setuser, setuser_of_sentinels};
 use crate::spec::limits::Limits;
 use crate::spec::load::{Loaded, Terms, load};
 use crate::spec::{Server, advice, render};
@@ -126,6 +126,9 @@ fn acl(loaded: &Loaded) -> String {
             continue;
         }
         let _ = writeln!(out, "# for {}\n{}", readers.join(", "), setuser(redis, &rights));
+        if let Some(line) = setuser_of_sentinels(redis) {
+            let _ = writeln!(out, "# and at its sentinels:\n{line}");
+        }
     }
     out
 }

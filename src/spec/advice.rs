@@ -131,3 +131,76 @@ fn each_trigger(autoscalers: &[Arc<AutoscalerSpec>]) -> impl Iterator<Item = (&A
 fn place(spec: &AutoscalerSpec, trigger: &TriggerSpec) -> String {
     format!("{} {}", spec.id, trigger.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::load::{SourceText, Terms, load};
+
+    /// The autoscalers of a manifest whose triggers these are, at a Redis with this much more to its block.
+    fn loaded(redis: &str, triggers: &[&str]) -> Vec<Arc<AutoscalerSpec>> {
+        let mut text = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: redis, namespace: shop }}\n\
+             spec: {{ redis: {{ address: \"redis:6379\"{redis} }} }}\n---\n\
+             apiVersion: tidegate.dev/v1alpha1\nkind: QueueAutoscaler\nmetadata: {{ name: a, namespace: shop }}\n\
+             spec:\n  scaleTargetRef: {{ name: a }}\n  triggers:\n"
+        );
+        for trigger in triggers {
+            text += &format!("  - {{ connection: redis, {trigger} }}\n");
+        }
+        load(&[SourceText { file: "m.yaml".to_owned(), text }], &Terms::default()).unwrap().autoscalers
+    }
+
+    #[test]
+    fn each_source_says_whether_work_in_flight_shows_and_what_would_go_by_it() {
+        let by_backlog = "policy: { backlogPerReplica: { target: 10 } }";
+        let by_load = "policy: { load: { jobDuration: 1s } }";
+        let table = [
+            ("redisList: { keys: [jobs] }", by_backlog, Some(TAKEN_FOR_GOOD)),
+            ("redisList: { keys: [jobs] }", "policy: { fixed: { replicas: 3 } }", Some(TAKEN_FOR_GOOD)),
+            ("redisList: { keys: [jobs], processing: [busy] }", by_backlog, Some(USE_LOAD)),
+            ("redisList: { keys: [jobs], processing: [busy] }", by_load, None),
+            ("redisSet: { keys: [ids] }", by_backlog, Some(NOT_IN_THE_KEY)),
+            ("redisSet: { keys: [ids] }, inFlight: { redisList: { keys: [busy] } }", by_backlog, Some(USE_LOAD)),
+            ("redisStream: { key: s, group: g }", by_backlog, Some(USE_LOAD)),
+            ("redisStream: { key: s, group: g, backlog: pending }", by_backlog, Some(STREAM_HIDES)),
+            ("celery: { queues: [q] }", by_backlog, Some(CELERY_SHOWS)),
+            ("celery: { queues: [q] }", by_load, Some(CELERY_RUNS)),
+            ("celery: { queues: [q], inFlight: none }", by_backlog, Some(CELERY_HIDES)),
+            ("sidekiq: { queues: [q] }", by_backlog, Some(USE_LOAD_OF_SIDEKIQ)),
+            ("bullmq: { queues: [q] }", by_backlog, Some(USE_LOAD)),
+            ("rq: { queues: [q] }", "policy: { fixed: { replicas: 3 } }", None),
+        ];
+        for (source, policy, expected) in table {
+            let found = hints(&loaded("", &[&format!("{source}, {policy}")]));
+            let says: Vec<&str> = found.iter().map(|hint| hint.says.as_str()).collect();
+            assert_eq!(says, expected.into_iter().collect::<Vec<_>>(), "{source}, {policy}");
+        }
+    }
+
+    #[test]
+    fn what_holds_of_many_is_said_once() {
+        let same = "redisList: { keys: [jobs] }, policy: { backlogPerReplica: { target: 10 } }";
+        let found = hints(&loaded("", &[same; 5]));
+        assert_eq!(found.len(), 1);
+        let text = found[0].to_string();
+        assert!(text.starts_with("shop/a trigger-0, shop/a trigger-1, shop/a trigger-2 and 2 more: work in"), "{text}");
+    }
+
+    #[test]
+    fn a_cap_that_makes_readings_rarer_than_their_age_allows_is_a_warning() {
+        let fifty: Vec<String> = (0..50).map(|queue| format!("\"jobs{queue}\"")).collect();
+        let lists = format!("redisList: {{ keys: [{}] }}, policy: {{ fixed: {{ replicas: 1 }} }}", fifty.join(", "));
+        let short = "redisSet: { keys: [ids] }, policy: { fixed: { replicas: 1 } }, maxSampleAge: 3s";
+        // Fifty-one reads a second.
+        let found = |cap: &str| warnings(&loaded(cap, &[&lists, short]));
+        assert_eq!(found(""), []);
+        assert_eq!(found(", maxCommandsPerSecond: 51"), []);
+        let tight = found(", maxCommandsPerSecond: 30");
+        assert_eq!(tight.len(), 1);
+        assert_eq!(tight[0].of, ["shop/a trigger-1"], "1.7 s is more than a third of 3 s, and not of 10 s");
+        assert!(tight[0].says.contains("every 1.7s only"), "{}", tight[0].says);
+        assert!(tight[0].says.contains("ask for 51 commands a second"), "{}", tight[0].says);
+        assert_eq!(found(", maxCommandsPerSecond: 5")[0].of.len(), 2);
+    }
+}

@@ -12,11 +12,14 @@ use std::fmt::Write as _;
 
 use super::queues;
 use crate::source::{Count, Read};
-use crate::spec::{Celery, CeleryInFlight, RedisServer, Source, StreamBacklog};
+use crate::spec::{Celery, CeleryInFlight, ReadFrom, RedisServer, Source, StreamBacklog, Topology, UserRef};
 
 /// What every connection sends, whatever it reads: protocol and name, and what it takes to be told when an idle queue
 /// gets its first item.
 const CONNECTING: [&str; 5] = ["hello", "ping", "client|setname", "client|tracking", "client|caching"];
+
+/// What is said to a sentinel before it is asked anything.
+const GREETING: [&str; 3] = ["hello", "ping", "client|setname"];
 
 /// Who reads, where the Connection does not name a user, or names one that only tidegate can read.
 const USER: &str = "tidegate";
@@ -76,8 +79,9 @@ impl Rights {
             }
             Source::Dramatiq(dramatiq) => {
                 for queue in &dramatiq.queues {
-                    let bodies = format!("{}:{queue}.msgs", dramatiq.namespace);
-                    self.allow(&["llen", "hlen"], [exactly(&bodies)]);
+                    let key = |what: &str| exactly(&format!("{}:{queue}{what}", dramatiq.namespace));
+                    self.allow(&["llen", "hlen"], [key(".msgs")]);
+                    self.allow(&["lrange", "hmget"], [key(".DQ"), key(".DQ.msgs")]);
                 }
                 if dramatiq.oldest_age {
                     self.allow(&["lindex", "hget"], []);
@@ -138,16 +142,43 @@ impl Rights {
 /// or, from its user on, for an ACL file.
 #[must_use]
 pub fn setuser(server: &RedisServer, rights: &Rights) -> String {
-    let user = server.username.as_ref().and_then(|user| user.name()).unwrap_or(USER);
-    // Whatever the user may have been allowed before.
-    let mut line = format!("ACL SETUSER {} reset on >PASSWORD resetchannels -@all", quoted(user));
-    for key in &rights.keys {
-        let _ = write!(line, " {}", quoted(&format!("%R~{key}")));
-    }
     let mut commands = rights.commands.clone();
     commands.extend(CONNECTING);
     if server.database != 0 {
         commands.insert("select");
+    }
+    let replica = server.read_from == ReadFrom::Replica;
+    match &server.topology {
+        // Whoever may be another is asked what it is.
+        Topology::Single if replica => drop(commands.insert("role")),
+        Topology::Single => {}
+        Topology::Sentinel(_) => drop(commands.insert("role")),
+        Topology::Cluster { .. } => {
+            commands.extend(["cluster|slots", "asking"]);
+            commands.extend(replica.then_some("readonly"));
+        }
+    }
+    user(server.username.as_ref(), &rights.keys, &commands)
+}
+
+/// The same for the sentinels, where there are some: they have users of their own.
+#[must_use]
+pub fn setuser_of_sentinels(server: &RedisServer) -> Option<String> {
+    let Topology::Sentinel(sentinel) = &server.topology else { return None };
+    let mut commands = BTreeSet::from(GREETING);
+    commands.insert("sentinel|get-master-addr-by-name");
+    if server.read_from == ReadFrom::Replica {
+        commands.insert("sentinel|replicas");
+    }
+    Some(user(sentinel.username.as_ref(), &BTreeSet::new(), &commands))
+}
+
+fn user(name: Option<&UserRef>, keys: &BTreeSet<String>, commands: &BTreeSet<&'static str>) -> String {
+    let name = name.and_then(UserRef::name).unwrap_or(USER);
+    // Whatever the user may have been allowed before.
+    let mut line = format!("ACL SETUSER {} reset on >PASSWORD resetchannels -@all", quoted(name));
+    for key in keys {
+        let _ = write!(line, " {}", quoted(&format!("%R~{key}")));
     }
     for command in commands {
         let _ = write!(line, " +{command}");
@@ -213,16 +244,7 @@ mod tests {
     fn line(source: &Source, database: u32) -> String {
         let mut rights = Rights::default();
         rights.add(source);
-        let server = RedisServer {
-            address: "redis:6379".to_owned(),
-            database,
-            username: None,
-            password: None,
-            tls: None,
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
-            max_commands_per_second: None,
-        };
+        let server = RedisServer { database, ..RedisServer::at("redis:6379", Duration::from_secs(1)) };
         setuser(&server, &rights)
     }
 
@@ -247,6 +269,36 @@ mod tests {
             "ACL SETUSER tidegate reset on >PASSWORD resetchannels -@all %R~high \"%R~high\\x06\\x163\" \
              %R~unacked_index +client|caching +client|setname +client|tracking +exists +hello +llen +ping +select +zcount"
         );
+    }
+
+    #[test]
+    fn each_topology_takes_what_finds_its_servers() {
+        let of = |topology, read_from| {
+            let server = RedisServer { topology, read_from, ..RedisServer::at("redis:6379", Duration::from_secs(1)) };
+            let commands = |line: &str| -> Vec<String> {
+                line.split(" +").skip(1).map(str::to_owned).filter(|c| !GREETING.contains(&c.as_str())).collect()
+            };
+            let own = setuser(&server, &Rights::default());
+            let beyond = commands(&own).into_iter().filter(|command| !CONNECTING.contains(&command.as_str()));
+            (beyond.collect::<Vec<_>>().join(" "), setuser_of_sentinels(&server).map(|line| commands(&line).join(" ")))
+        };
+        let sentinel = || {
+            Topology::Sentinel(Box::new(crate::spec::Sentinel {
+                addresses: vec!["s:26379".to_owned()],
+                master: "main".to_owned(),
+                username: None,
+                password: None,
+                tls: None,
+            }))
+        };
+        let cluster = || Topology::Cluster { addresses: vec!["n:6379".to_owned()] };
+        assert_eq!(of(Topology::Single, ReadFrom::Primary), (String::new(), None));
+        assert_eq!(of(Topology::Single, ReadFrom::Replica), ("role".to_owned(), None));
+        let master = "sentinel|get-master-addr-by-name".to_owned();
+        assert_eq!(of(sentinel(), ReadFrom::Primary), ("role".to_owned(), Some(master.clone())));
+        assert_eq!(of(sentinel(), ReadFrom::Replica), ("role".to_owned(), Some(master + " sentinel|replicas")));
+        assert_eq!(of(cluster(), ReadFrom::Primary), ("asking cluster|slots".to_owned(), None));
+        assert_eq!(of(cluster(), ReadFrom::Replica), ("asking cluster|slots readonly".to_owned(), None));
     }
 
     #[test]
