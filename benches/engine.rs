@@ -52,6 +52,7 @@ fn spec(name: u32, window: u64) -> Arc<AutoscalerSpec> {
             in_flight: None,
             policy: Policy::BacklogPerReplica { target: MilliValue(10_000) },
             activation_threshold: 0.0,
+            max_sample_age: None,
         }],
         behavior: Behavior::Rules { up: rules(0), down: rules(window) },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },

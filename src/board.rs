@@ -13,8 +13,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::{AutoscalerId, Decision, Shares, Tick};
-use crate::spec::AutoscalerSpec;
 use crate::spec::limits::Full;
+use crate::spec::{AutoscalerSpec, TriggerSpec};
 
 /// Decisions kept for each autoscaler: enough to see the last ramp up and down, small enough for ten thousand.
 const HISTORY: usize = 16;
@@ -58,6 +58,12 @@ impl Published {
     #[must_use]
     pub fn max_sample_age(&self) -> Duration {
         self.spec.max_sample_age_at(self.pace)
+    }
+
+    /// How old a value of this trigger may be.
+    #[must_use]
+    pub fn max_sample_age_of(&self, trigger: &TriggerSpec) -> Duration {
+        self.spec.max_sample_age_of(trigger, self.pace)
     }
 }
 

@@ -23,6 +23,7 @@ mod renewal;
 mod schedule;
 mod subscribers;
 mod task;
+mod throttle;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -253,6 +254,10 @@ impl Poller {
                     // Two processes must not come back in step either.
                     backoff: Backoff::new((spec, std::process::id())),
                     look_every: self.look_every,
+                    cap: match &spec.server {
+                        Server::Redis(server) => server.max_commands_per_second,
+                        Server::Memory => None,
+                    },
                     samples: self.samples.clone(),
                     rounds: Arc::clone(&self.rounds),
                 };
@@ -311,6 +316,7 @@ mod tests {
                 in_flight: None,
                 policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
                 activation_threshold: 0.0,
+                max_sample_age: None,
             }],
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: Duration::ZERO },
             fallback: Fallback { after: Duration::ZERO, behavior: FallbackBehavior::Hold },

@@ -48,6 +48,8 @@ proptest! {
             world.happen(happening);
             let decision = world.decision();
             prop_assert_eq!(invariants::check(decision, spec.bounds, spec.pause), Ok(()), "{:?}", decision);
+            let policies = spec.triggers.iter().map(|trigger| trigger.policy);
+            prop_assert_eq!(invariants::check_load(decision, policies, spec.bounds, spec.pause), Ok(()), "{:?}", decision);
             let failed = matches!(happening, Happening::Read(b) if b.iter().take(spec.triggers.len()).all(Option::is_none));
             if failed && spec.fallback.behavior == FallbackBehavior::Hold && before <= spec.bounds.max {
                 prop_assert!(world.replicas >= before, "scaled down on a failed source: {:?}", world.decision());

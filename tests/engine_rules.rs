@@ -5,6 +5,11 @@
 
 #![expect(clippy::expect_used, reason = "a test may end on its own mistakes")]
 
+#[path = "engine_rules/facts.rs"]
+mod facts;
+#[path = "engine_rules/load.rs"]
+mod load;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +49,7 @@ fn trigger(position: usize) -> TriggerSpec {
         in_flight: None,
         policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
         activation_threshold: 0.0,
+        max_sample_age: None,
     }
 }
 
@@ -156,7 +162,16 @@ impl World {
     }
 
     fn read_late(&mut self, trigger: u16, backlog: f64, taken: Tick) {
-        self.tell(Event::Sample { trigger, round: Round(1), taken, value: Ok(Observation::of_backlog(backlog)) });
+        self.observe_late(trigger, Observation::of_backlog(backlog), taken);
+    }
+
+    /// Reads more than a backlog.
+    fn observe(&mut self, trigger: u16, seen: Observation) {
+        self.observe_late(trigger, seen, self.now);
+    }
+
+    fn observe_late(&mut self, trigger: u16, seen: Observation, taken: Tick) {
+        self.tell(Event::Sample { trigger, round: Round(1), taken, value: Ok(seen) });
     }
 
     fn fail(&mut self, trigger: u16) {
@@ -1241,9 +1256,11 @@ fn a_memory_of_the_first_version_is_still_read() {
     let mut bytes = memory.to_bytes();
     // The one thing that the second version added, and that no complete memory has: after four lists, of which only the
     // second has an entry (an age of nothing, eight replicas).
-    let first_lists = [2, 0, 1, 0, 16, 0, 0];
+    let first_lists = [3, 0, 1, 0, 16, 0, 0];
     assert_eq!(bytes.get(..7), Some(first_lists.as_slice()));
     assert_eq!(bytes.remove(7), 0);
+    // And what the third added to the one value, which stands last.
+    assert_eq!(bytes.split_off(bytes.len() - 3), [0, 0, 0]);
     *bytes.first_mut().expect("a version") = 1;
     assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
 }

@@ -10,6 +10,10 @@
     reason = "a test may break, and reads the clock that it tests against"
 )]
 
+#[path = "redis/acl.rs"]
+mod acl;
+#[path = "redis/cap.rs"]
+mod cap;
 mod support;
 
 use std::collections::HashMap;

@@ -38,6 +38,7 @@ fn spec(name: &str) -> Arc<AutoscalerSpec> {
             in_flight: None,
             policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
             activation_threshold: 0.0,
+            max_sample_age: None,
         }],
         behavior: Behavior::Rules { up: rules(), down: rules() },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },

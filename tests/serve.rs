@@ -20,8 +20,8 @@ use tidegate::serve::keda::{KedaScaler, Parts};
 use tidegate::serve::{grpc, ready::Readiness};
 use tidegate::spec::grants::Grants;
 use tidegate::spec::{
-    AutoscalerSpec, Behavior, Bounds, ConnectionSpec, Fallback, FallbackBehavior, MilliValue, Origin, Pause, Policy,
-    ScalingRules, SelectPolicy, Server, Source, TargetRef, TriggerSpec,
+    AutoscalerSpec, Behavior, Bounds, ConnectionSpec, Fallback, FallbackBehavior, Load, MilliValue, Origin, Pause,
+    Policy, ScalingRules, SelectPolicy, Server, Source, TargetRef, TriggerSpec,
 };
 use tidegate::telemetry::prometheus::Prometheus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -136,6 +136,7 @@ fn trigger(name: &str, policy: Policy) -> TriggerSpec {
         in_flight: None,
         policy,
         activation_threshold: 0.0,
+        max_sample_age: None,
     }
 }
 
@@ -241,6 +242,32 @@ async fn the_backlog_of_a_named_autoscaler_is_served_in_both_fields() {
 }
 
 #[tokio::test]
+async fn load_serves_the_replicas_that_it_wants_and_nothing_where_it_is_blind() {
+    let mut rig = rig().await;
+    let rule = Load {
+        slots_per_replica: MilliValue(4_000),
+        job_duration: Duration::from_secs(2),
+        drain_within: Duration::from_secs(30),
+        utilization: MilliValue(1_000),
+    };
+    let cell = rig.add(spec(vec![trigger("a", Policy::Load(rule))]));
+    let now = rig.clock.now();
+    let facts = Observation { in_flight: 20.0.into(), ..Observation::of_backlog(0.0) };
+    publish(&cell, &decision(now, vec![TriggerReport { facts, active: true, wants: Some(5), ..read(0.0, now) }]));
+
+    let asked = named("backlog");
+    assert_eq!(rig.specs(&asked).await.unwrap(), [("a-backlog".to_owned(), 1, 1.0)], "the HPA divides by one");
+    let value = rig.value(&asked, "a-backlog").await.unwrap();
+    assert_eq!((value.metric_value, value.metric_value_float), (5, 5.0));
+    assert!(rig.active(&asked).await.unwrap(), "nothing waits, but five replicas work");
+
+    publish(&cell, &decision(now, vec![TriggerReport { wants: None, ..read(40.0, now) }]));
+    let refused = rig.value(&asked, "a-backlog").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("trigger a does not see work in flight"), "{}", refused.message());
+}
+
+#[tokio::test]
 async fn the_decision_is_served_as_replicas() {
     let mut rig = rig().await;
     let cell = rig.add(spec(vec![trigger("a", ten_each())]));
@@ -291,6 +318,21 @@ async fn a_stale_value_is_unavailable_with_its_cause() {
         }
         assert!(rig.specs(&named(serve)).await.is_ok(), "names and targets are served all the same");
     }
+}
+
+#[tokio::test]
+async fn a_trigger_with_an_age_of_its_own_goes_stale_by_that() {
+    let mut rig = rig().await;
+    let short = TriggerSpec { max_sample_age: Some(Duration::from_millis(50)), ..trigger("a", ten_each()) };
+    let cell = rig.add(spec(vec![short, trigger("b", ten_each())]));
+    let now = rig.clock.now();
+    publish(&cell, &decision(now, vec![read(70.0, now), read(1.0, now)]));
+    tokio::time::sleep(Duration::from_millis(80)).await;
+
+    let refused = rig.value(&named("backlog"), "a-backlog").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("at most 0.1 s are allowed"), "{}", refused.message());
+    assert_eq!(rig.value(&named("backlog"), "b-backlog").await.unwrap().metric_value, 1);
 }
 
 #[tokio::test]
@@ -587,9 +629,19 @@ async fn http_tells_probes_scrapers_and_people() {
 
     let mut with_secret = spec(vec![trigger("a", ten_each())]);
     with_secret.triggers[0].connection = Arc::new(redis_with_password());
+    with_secret.triggers.push(trigger("b", ten_each()));
     let cell = rig.add(with_secret);
     let now = rig.clock.now();
-    publish(&cell, &decision(now, vec![failed(read(12.5, now))]));
+    let shows_all = Observation {
+        due: 2.0.into(),
+        in_flight: 3.0.into(),
+        oldest_age: 4.5.into(),
+        limit: 8.0.into(),
+        paused: true,
+        ..Observation::of_backlog(2.0)
+    };
+    let b = TriggerReport { facts: shows_all, ..read(2.0, now) };
+    publish(&cell, &decision(now, vec![failed(read(12.5, now)), b]));
 
     assert_eq!(get_page(address, "/livez").await.0, 200);
     let (status, body) = get_page(address, "/readyz").await;
@@ -609,11 +661,18 @@ async fn http_tells_probes_scrapers_and_people() {
         "{metrics}"
     );
     assert!(metrics.contains("trigger=\"a\",kind=\"timeout\"} 1\n"), "{metrics}");
+    for (family, value) in [("due", "2"), ("in_flight", "3"), ("oldest_item_age_seconds", "4.5")] {
+        let of = |trigger: &str| {
+            format!("tidegate_trigger_{family}{{namespace=\"shop\",autoscaler=\"orders\",trigger=\"{trigger}\"}}")
+        };
+        assert!(metrics.contains(&format!("{} {value}\n", of("b"))), "{metrics}");
+        assert!(!metrics.contains(&of("a")), "nothing where nothing is known: {metrics}");
+    }
 
     let (status, list) = get_page(address, "/api/v1/autoscalers").await;
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     assert_eq!(status, 200);
-    assert_eq!(list["items"][0]["backlog"], 12.5);
+    assert_eq!(list["items"][0]["backlog"], 14.5);
     assert_eq!(list["items"][0]["reasonWords"], "the backlog asks for more replicas");
 
     let (_, text) = get_page(address, "/api/v1/autoscalers/shop/orders").await;
@@ -624,6 +683,12 @@ async fn http_tells_probes_scrapers_and_people() {
     assert_eq!((&detail["steps"][0]["before"], &detail["steps"][0]["after"]), (&2.into(), &7.into()));
     assert_eq!(detail["triggers"][0]["failure"]["kind"], "timeout");
     assert_eq!(detail["triggers"][0]["health"], "failing");
+    for unknown in ["due", "inFlight", "oldestAgeSeconds", "limit", "paused"] {
+        assert!(detail["triggers"][0].get(unknown).is_none(), "{unknown}: {text}");
+    }
+    let b = &detail["triggers"][1];
+    assert_eq!((&b["due"], &b["inFlight"], &b["oldestAgeSeconds"]), (&2.0.into(), &3.0.into(), &4.5.into()));
+    assert_eq!((&b["limit"], &b["paused"]), (&8.0.into(), &true.into()));
     assert!(detail["triggers"][0]["takenAt"].as_str().unwrap().ends_with('Z'));
     assert_eq!(detail["history"].as_array().unwrap().len(), 1);
 

@@ -1,13 +1,15 @@
 //! `tidegate check`: every problem in a set of manifests, or what was understood of them.
 
-use std::io::{self, Write as _};
+use std::fmt::Write as _;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::files;
+use crate::source::redis::acl::{Rights, setuser, setuser_of_sentinels};
 use crate::spec::limits::Limits;
 use crate::spec::load::{Loaded, Terms, load};
-use crate::spec::render;
+use crate::spec::{Server, advice, render};
 
 /// Reads manifests and says what is wrong with them, or what they mean with every default filled in.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,6 +20,10 @@ pub struct CheckArgs {
     /// How to print what was understood.
     #[arg(short, long, value_enum, default_value_t = Output::Yaml)]
     pub output: Output,
+    /// Print what a user of each Redis must be allowed, and nothing more, instead of what was understood: a line for
+    /// redis-cli for each Connection (Redis 7.0 or later).
+    #[arg(long, conflicts_with = "output")]
+    pub acl: bool,
     /// Addresses that KEDA's metadata may name without a Connection: host:port, where * stands for anything.
     #[arg(long = "allow-address", value_name = "HOST:PORT")]
     pub allow_addresses: Vec<String>,
@@ -38,15 +44,17 @@ pub enum Output {
     Json,
 }
 
-/// Runs the command. Problems and warnings go to stderr, one a line; what was understood goes to stdout.
+/// Runs the command. Problems, warnings and hints go to stderr, one a line; what was understood goes to stdout.
 #[must_use]
 pub fn run(args: CheckArgs) -> ExitCode {
-    let CheckArgs { files, output, allow_addresses, only_addresses, max_autoscalers_per_namespace } = args;
+    let CheckArgs { files, output, acl, allow_addresses, only_addresses, max_autoscalers_per_namespace } = args;
+    let output = if acl { None } else { Some(output) };
     let limits = Limits { autoscalers_per_namespace: max_autoscalers_per_namespace, ..Limits::default() };
     match check(&files, output, &Terms { allow_addresses, only_addresses, limits }) {
-        Ok(Findings { understood, warnings }) => {
+        Ok(Findings { understood, warnings, hints }) => {
             say(warnings.iter().map(|warning| format!("warning: {warning}")));
-            match io::stdout().lock().write_all(understood.as_bytes()) {
+            say(hints.iter().map(|hint| format!("hint: {hint}")));
+            match io::Write::write_all(&mut io::stdout().lock(), understood.as_bytes()) {
                 Ok(()) => ExitCode::SUCCESS,
                 // `check | head` is no mistake of the manifests, but nobody has read all of it either.
                 Err(_) => ExitCode::FAILURE,
@@ -63,13 +71,20 @@ pub fn run(args: CheckArgs) -> ExitCode {
 struct Findings {
     understood: String,
     warnings: Vec<String>,
+    hints: Vec<String>,
 }
 
-fn check(paths: &[PathBuf], output: Output, terms: &Terms) -> Result<Findings, Vec<String>> {
+/// `output`: how to print what was understood; `None`: what it takes to read it.
+fn check(paths: &[PathBuf], output: Option<Output>, terms: &Terms) -> Result<Findings, Vec<String>> {
     let set = files::read(paths).map_err(|errors| lines(&errors))?;
     let loaded = load(&files::texts(&set), terms).map_err(|problems| lines(&problems.0))?;
-    let understood = print(&loaded, output).map_err(|error| vec![error])?;
-    Ok(Findings { understood, warnings: lines(&loaded.warnings) })
+    let understood = match output {
+        Some(output) => print(&loaded, output).map_err(|error| vec![error])?,
+        None => acl(&loaded),
+    };
+    let mut warnings = lines(&loaded.warnings);
+    warnings.extend(lines(&advice::warnings(&loaded.autoscalers)));
+    Ok(Findings { understood, warnings, hints: lines(&advice::hints(&loaded.autoscalers)) })
 }
 
 /// What was understood, in manifest form.
@@ -88,6 +103,36 @@ pub fn print(loaded: &Loaded, output: Output) -> Result<String, String> {
     }
 }
 
+/// For each Redis, the user who may read what is read there.
+fn acl(loaded: &Loaded) -> String {
+    let mut out = String::from(
+        "# Put the user's password in place of PASSWORD. In an ACL file, leave out \"ACL SETUSER\", write \"user\".\n",
+    );
+    for declared in loaded.grants.declared() {
+        let Server::Redis(redis) = &declared.connection.server else { continue };
+        let mut rights = Rights::default();
+        let mut readers: Vec<String> = Vec::new();
+        for spec in &loaded.autoscalers {
+            for trigger in spec.triggers.iter().filter(|trigger| trigger.connection == *declared.connection) {
+                rights.add(&trigger.source);
+                trigger.in_flight.iter().for_each(|source| rights.add(source));
+                readers.push(format!("{} {} ({})", spec.id, trigger.name, trigger.source.block()));
+            }
+        }
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(out, "\n# Connection {} ({})", declared.connection.name, redis.address);
+        if readers.is_empty() {
+            let _ = writeln!(out, "# Nothing here reads it.");
+            continue;
+        }
+        let _ = writeln!(out, "# for {}\n{}", readers.join(", "), setuser(redis, &rights));
+        if let Some(line) = setuser_of_sentinels(redis) {
+            let _ = writeln!(out, "# and at its sentinels:\n{line}");
+        }
+    }
+    out
+}
+
 fn lines(items: &[impl ToString]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
@@ -96,6 +141,6 @@ fn lines(items: &[impl ToString]) -> Vec<String> {
 fn say(lines: impl Iterator<Item = String>) {
     let mut stderr = io::stderr().lock();
     for line in lines {
-        let _ = writeln!(stderr, "{line}");
+        let _ = io::Write::write_fmt(&mut stderr, format_args!("{line}\n"));
     }
 }

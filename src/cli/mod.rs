@@ -55,6 +55,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   tidegate check -f manifests/                       problems and warnings, and every default filled in
   tidegate check -f manifests/ -o json               the same for scripts; exit code 1 if anything is wrong
+  tidegate check -f manifests/ --acl                 the users that each Redis needs, with the least of rights
   kustomize build overlays/prod | tidegate check -f -";
 
 const IMPORT_EXAMPLES: &str = "\

@@ -15,6 +15,8 @@ use crate::spec::{Fallback, FallbackBehavior, Policy};
 pub(super) struct Rule {
     pub(super) policy: Policy,
     pub(super) activation_threshold: f64,
+    /// How old its value may be.
+    pub(super) max_sample_age: Duration,
     /// When this trigger began to be watched: an age for what was never read.
     pub(super) since: Tick,
     /// The first of the failures since the last good value.
@@ -24,8 +26,8 @@ pub(super) struct Rule {
 impl Rule {
     /// When what is not fresh began to count as failing: with the first failure, or, where nobody read at all, when
     /// the last value (or the beginning) grew too old.
-    fn failing_from(&self, taken: Option<Tick>, max_sample_age: Duration) -> Tick {
-        self.failing_since.unwrap_or_else(|| taken.unwrap_or(self.since).after(max_sample_age))
+    fn failing_from(&self, taken: Option<Tick>) -> Tick {
+        self.failing_since.unwrap_or_else(|| taken.unwrap_or(self.since).after(self.max_sample_age))
     }
 }
 
@@ -51,7 +53,6 @@ pub(super) struct Chorus {
 pub(super) struct Circumstances {
     pub(super) now: Tick,
     pub(super) current: Replicas,
-    pub(super) max_sample_age: Duration,
     pub(super) fallback: Fallback,
     pub(super) tolerance: Tolerance,
 }
@@ -72,7 +73,7 @@ pub(super) fn listen(rules: &[Rule], reports: &mut [TriggerReport], at: Circumst
 }
 
 fn judge(rule: &Rule, report: &mut TriggerReport, at: Circumstances, chorus: &mut Chorus) {
-    let young_until = report.taken.map(|taken| taken.after(at.max_sample_age));
+    let young_until = report.taken.map(|taken| taken.after(rule.max_sample_age));
     let young = young_until.is_some_and(|until| at.now <= until);
     report.health = match (&report.failure, young) {
         (None, true) => Health::Fresh,
@@ -85,7 +86,7 @@ fn judge(rule: &Rule, report: &mut TriggerReport, at: Circumstances, chorus: &mu
     }
 
     if report.health != Health::Fresh {
-        let engages = rule.failing_from(report.taken, at.max_sample_age).after(at.fallback.after);
+        let engages = rule.failing_from(report.taken).after(at.fallback.after);
         if at.now >= engages {
             if let Some(wants) = fall_back(at.fallback.behavior, at.current) {
                 chorus.fallback = true;

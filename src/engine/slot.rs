@@ -26,7 +26,6 @@ pub(super) struct Slot {
     // What every evaluation reads of the spec, next to what it writes: ten thousand of these are cold memory.
     bounds: Bounds,
     tolerance: Tolerance,
-    max_sample_age: Duration,
     /// How often it is read, where that is more seldom than the spec says.
     pace: Option<Duration>,
     cooldown: Duration,
@@ -68,7 +67,6 @@ impl Slot {
         let mut slot = Slot {
             bounds: spec.bounds,
             tolerance: Tolerance { up: 0.0, down: 0.0 },
-            max_sample_age: spec.max_sample_age,
             pace: None,
             cooldown: spec.cooldown,
             fallback: spec.fallback,
@@ -123,7 +121,6 @@ impl Slot {
             Behavior::Rules { up, down } => Tolerance { up: up.tolerance, down: down.tolerance },
             Behavior::HpaWithoutBehavior { .. } => Tolerance { up: HPA_TOLERANCE, down: HPA_TOLERANCE },
         };
-        self.max_sample_age = spec.max_sample_age_at(self.pace);
         self.cooldown = spec.cooldown;
         self.fallback = spec.fallback;
         self.pause = spec.pause;
@@ -145,6 +142,7 @@ impl Slot {
             rules.push(Rule {
                 policy: trigger.policy,
                 activation_threshold: trigger.activation_threshold,
+                max_sample_age: spec.max_sample_age_of(trigger, self.pace),
                 since: before.map_or(now, |rule| rule.since),
                 failing_since: before.and_then(|rule| rule.failing_since),
             });
@@ -194,7 +192,9 @@ impl Slot {
 
     pub(super) fn paced(&mut self, pace: Option<Duration>) {
         self.pace = pace;
-        self.max_sample_age = self.spec.max_sample_age_at(pace);
+        for (rule, trigger) in self.rules.iter_mut().zip(&self.spec.triggers) {
+            rule.max_sample_age = self.spec.max_sample_age_of(trigger, pace);
+        }
     }
 
     pub(super) fn takes(&mut self, role: Role) {
@@ -285,13 +285,7 @@ impl Slot {
         if !unseen {
             self.governor.seed(now, current);
         }
-        let at = Circumstances {
-            now,
-            current,
-            max_sample_age: self.max_sample_age,
-            fallback: self.fallback,
-            tolerance: self.tolerance,
-        };
+        let at = Circumstances { now, current, fallback: self.fallback, tolerance: self.tolerance };
         let spoken_for = self.decision.fallback;
         let chorus = observe::listen(&self.rules, &mut self.decision.triggers, at);
         let mut steps = Trail::new(current);
@@ -327,6 +321,11 @@ impl Slot {
         decision.reason = steps.last_word();
         decision.steps = steps.steps;
         debug_assert_eq!(invariants::check(decision, self.bounds, self.pause), Ok(()), "{decision:?}");
+        debug_assert_eq!(
+            invariants::check_load(decision, self.rules.iter().map(|rule| rule.policy), self.bounds, self.pause),
+            Ok(()),
+            "{decision:?}"
+        );
 
         effects.push(Effect::Publish { key });
         // First: what is asked for below stands.

@@ -78,6 +78,8 @@ pub(super) struct Meters {
     /// By the position of the kind in [`FailureKind::ALL`].
     failures: [Counter; FailureKind::ALL.len()],
     up: Gauge,
+    /// Of a connection with a cap; others have no such series.
+    put_off: Counter,
     connects_ok: Counter,
     connects_failed: Counter,
 }
@@ -101,9 +103,22 @@ impl Meters {
             failures: FailureKind::ALL
                 .map(|kind| counter!(names::POLL_FAILURES, "connection" => name(), "kind" => kind.as_str())),
             up,
+            put_off: Counter::noop(),
             connects_ok: counter!(names::CONNECTS, "connection" => name(), "outcome" => "ok"),
             connects_failed: counter!(names::CONNECTS, "connection" => name(), "outcome" => "error"),
         }
+    }
+
+    /// Of a connection whose commands are capped.
+    pub(super) fn capped(self, connection: &Arc<str>) -> Self {
+        let put_off = counter!(names::POLL_PUT_OFF, "connection" => Arc::clone(connection));
+        put_off.increment(0);
+        Meters { put_off, ..self }
+    }
+
+    /// So many autoscalers' reads wait for room.
+    pub(super) fn put_off(&self, autoscalers: usize) {
+        self.put_off.increment(autoscalers as u64);
     }
 
     pub(super) fn began(&self, lateness: Duration, skipped: u64) {

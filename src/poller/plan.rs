@@ -17,6 +17,7 @@ pub(super) const PORTION: usize = 1_000;
 /// One kind of round.
 pub(super) struct Plan<B: Backend> {
     pub(super) batch: B::Batch,
+    reads: usize,
     outputs: Vec<Output>,
     /// For outputs that are made of several answers.
     parts: Vec<Part>,
@@ -50,6 +51,11 @@ enum Terms {
 impl<B: Backend> Plan<B> {
     pub(super) fn is_empty(&self) -> bool {
         self.outputs.is_empty()
+    }
+
+    /// How much is read; what two triggers share once.
+    pub(super) fn reads(&self) -> usize {
+        self.reads
     }
 
     /// The autoscalers that it serves; some of them several times.
@@ -178,7 +184,7 @@ pub(super) struct Term {
 
 impl Building {
     pub(super) fn finish<B: Backend>(self, backend: &mut B) -> Plan<B> {
-        Plan { batch: backend.prepare(&self.reads), outputs: self.outputs, parts: self.parts }
+        Plan { batch: backend.prepare(&self.reads), reads: self.reads.len(), outputs: self.outputs, parts: self.parts }
     }
 
     /// One more autoscaler, with its triggers' terms, asked for since then.

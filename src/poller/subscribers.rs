@@ -162,6 +162,16 @@ impl Subscribers {
         self.entries.keys().copied()
     }
 
+    /// How many reads `key` wants.
+    pub(super) fn reads(&self, key: Key) -> usize {
+        self.entries.get(&key).map_or(0, |entry| entry.reads.len())
+    }
+
+    /// Everybody's reads, and how often they are asked for.
+    pub(super) fn asks(&self) -> Vec<(usize, Duration)> {
+        self.entries.values().map(|entry| (entry.reads.len(), entry.interval())).collect()
+    }
+
     /// The position of the cadence of `key`.
     pub(super) fn cadence(&self, key: Key) -> Option<usize> {
         self.entries.get(&key).map(|entry| entry.cadence)

@@ -8,6 +8,7 @@
 //! apart, each of them after whatever else is due by then; newcomers come some at a time; and what was read is handed on in portions.
 
 mod renewing;
+mod throttled;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
@@ -26,6 +27,7 @@ use super::plan::Plan;
 use super::renewal::{self, Renewal};
 use super::schedule::Due;
 use super::subscribers::{Subscribers, Subscription};
+use super::throttle::Throttle;
 use crate::clock::Clock;
 use crate::model::{FailureKind, Key, ReadFailure, Round, Sample, Tick};
 use crate::source::{Answers, Backend, Moment};
@@ -77,6 +79,7 @@ pub(super) struct Task<B: Backend> {
     failure: Option<ReadFailure>,
     backoff: Backoff,
     renewal: Renewal<B::Link>,
+    throttle: Option<Throttle>,
     /// Tells that secrets may have changed, where somebody can tell.
     secrets: Option<watch::Receiver<u64>>,
     /// When the server last answered a round; `None` once an idle link has been given its second chance since.
@@ -116,6 +119,8 @@ pub(super) struct Surroundings {
     pub(super) clock: Clock,
     pub(super) origin: Tick,
     pub(super) backoff: Backoff,
+    /// Commands a second that this server may be sent.
+    pub(super) cap: Option<u32>,
     /// How often to look for changed secrets and certificates.
     pub(super) look_every: Duration,
     /// From 0 to 1, another for each connection: what they all do every so often, they do not do all at once.
@@ -129,10 +134,11 @@ impl<B: Backend> Task<B> {
     pub(super) fn new(backend: B, around: Surroundings) -> Self {
         let connecting: Connecting<B::Link> = Box::pin(backend.connect());
         Task {
-            meters: around.meters,
+            meters: if around.cap.is_some() { around.meters.capped(&around.name) } else { around.meters },
             renewal: Renewal::new(&around.name, around.look_every, around.spread),
             name: around.name,
             clock: around.clock,
+            throttle: around.cap.map(|cap| Throttle::new(cap, around.clock.now())),
             secrets: backend.changes(),
             backend,
             subscribers: Subscribers::new(super::schedule::Schedule::new(around.origin)),
@@ -213,7 +219,8 @@ impl<B: Backend> Task<B> {
             return Tick::ZERO;
         }
         let newcomers = if self.eager_apart.is_empty() { Tick::NEVER } else { self.next_apart };
-        self.subscribers.schedule().next().min(newcomers)
+        let put_off = self.throttle.as_ref().map_or(Tick::NEVER, Throttle::next);
+        self.subscribers.schedule().next().min(newcomers).min(put_off)
     }
 
     /// Whether there is an answer, or a reason for none.
@@ -249,6 +256,9 @@ impl<B: Backend> Task<B> {
     fn forget(&mut self, key: Key) {
         self.eager.remove(&key);
         self.eager_apart.remove(&key);
+        if let Some(throttle) = &mut self.throttle {
+            throttle.forget(key);
+        }
         self.drop_plan_with(key);
         let failing: Vec<(Key, u16)> = self.failing.range((key, 0)..=(key, u16::MAX)).copied().collect();
         for trigger in failing {
@@ -296,6 +306,10 @@ impl<B: Backend> Task<B> {
             );
         }
         self.meters.up(false);
+        if let Some(throttle) = &mut self.throttle {
+            // They hear of it at their next moment, and of the server when it is back, as everybody does.
+            throttle.forget_all();
+        }
         self.renewal.stop();
         self.failure = Some(failure);
         self.state = State::Down(self.clock.now().after(wait));
@@ -336,14 +350,18 @@ impl<B: Backend> Task<B> {
             self.next_apart = now.after(NEWCOMERS_APART);
             self.serve(&mut plan).await?;
         }
-        Ok(())
+        self.serve_put_off().await
     }
 
-    /// Asks for what is planned and hands it on. `Err`: nobody takes samples any more.
+    /// Asks for what is planned and hands it on, now or when there is room. `Err`: nobody takes samples any more.
     async fn serve(&mut self, plan: &mut Plan<B>) -> Result<(), ()> {
-        if plan.is_empty() {
+        if plan.is_empty() || !self.has_room(plan) {
             return Ok(());
         }
+        self.serve_now(plan).await
+    }
+
+    async fn serve_now(&mut self, plan: &mut Plan<B>) -> Result<(), ()> {
         let round = Round(self.rounds.fetch_add(1, Ordering::Relaxed) + 1);
         match self.fetch(plan, round).await {
             Ok(taken) => hand_on(&self.samples, plan.samples(round, taken, &self.answers)).await,

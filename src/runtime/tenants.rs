@@ -139,6 +139,7 @@ mod tests {
                 in_flight: None,
                 policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
                 activation_threshold: 0.0,
+                max_sample_age: None,
             }],
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: second },
             fallback: Fallback { after: second, behavior: FallbackBehavior::Hold },

@@ -59,8 +59,13 @@ fn heading(out: &mut Vec<u8>, name: &str) -> io::Result<()> {
 /// Writes one autoscaler's lines of one family.
 type Lines = fn(&mut Line<'_>, &Published, Tick) -> io::Result<()>;
 
-const OF_AUTOSCALERS: [(&str, Lines); 6] = [
+const OF_AUTOSCALERS: [(&str, Lines); 9] = [
     (names::BACKLOG, |line, published, _| each_trigger(line, published, |report| report.value)),
+    (names::DUE, |line, published, _| each_trigger(line, published, |report| report.facts.due.get())),
+    (names::IN_FLIGHT, |line, published, _| each_trigger(line, published, |report| report.facts.in_flight.get())),
+    (names::OLDEST_ITEM_AGE, |line, published, _| {
+        each_trigger(line, published, |report| report.facts.oldest_age.get())
+    }),
     (names::SAMPLE_AGE, |line, published, now| each_trigger(line, published, |report| age(report, now))),
     (names::TRIGGER_FAILING, |line, published, _| {
         triggers(published).try_for_each(|(name, report)| match &report.failure {

@@ -134,6 +134,9 @@ struct TriggerView {
     in_flight_source: Option<manifest::Trigger>,
     policy: PolicyView,
     activation_threshold: f64,
+    /// Where it is not the autoscaler's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_sample_age_seconds: Option<f64>,
     #[serde(flatten)]
     report: Option<ReportView>,
 }
@@ -273,6 +276,8 @@ impl Moment {
     pub(super) fn summary(self, published: &Published) -> Summary {
         let spec = &published.spec;
         let reports = || published.decision.iter().flat_map(|decision| &decision.triggers);
+        let healths =
+            spec.triggers.iter().zip(reports()).map(|(trigger, report)| self.health(published, trigger, report));
         Summary {
             namespace: spec.id.namespace.to_string(),
             name: spec.id.name.to_string(),
@@ -285,16 +290,16 @@ impl Moment {
             min_replicas: spec.bounds.min,
             max_replicas: spec.bounds.max,
             backlog: reports().filter_map(|report| report.value).reduce(|sum, value| sum + value),
-            health: reports().map(|report| self.health(published, report)).max().unwrap_or(Health::Pending).as_str(),
+            health: healths.max().unwrap_or(Health::Pending).as_str(),
             value_age_seconds: reports().filter_map(|report| report.taken).min().map(|taken| self.age(taken)),
             verdict: published.decision.as_ref().map(|decision| self.verdict(decision)),
         }
     }
 
     /// As decided, unless the value has grown too old since: a runtime that hangs must not look well.
-    fn health(self, published: &Published, report: &TriggerReport) -> Health {
+    fn health(self, published: &Published, trigger: &TriggerSpec, report: &TriggerReport) -> Health {
         match report.taken {
-            Some(taken) if self.now.since(taken) > published.max_sample_age() => Health::Stale,
+            Some(taken) if self.now.since(taken) > published.max_sample_age_of(trigger) => Health::Stale,
             _ => report.health,
         }
     }
@@ -337,8 +342,9 @@ impl Moment {
                 },
             },
             activation_threshold: trigger.activation_threshold,
+            max_sample_age_seconds: trigger.max_sample_age.map(|_| published.max_sample_age_of(trigger).as_secs_f64()),
             report: report.map(|report| ReportView {
-                health: self.health(published, report).as_str(),
+                health: self.health(published, trigger, report).as_str(),
                 value: report.value,
                 due: report.facts.due.get(),
                 in_flight: report.facts.in_flight.get(),

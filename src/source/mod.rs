@@ -149,6 +149,11 @@ pub trait Backend: Send + 'static {
     /// Prepares to ask for `reads`, each of them tracked.
     fn prepare(&mut self, reads: &[ReadId]) -> Self::Batch;
 
+    /// How many commands it takes, about, to answer `batch`, which is of so many reads. A cap goes by it.
+    fn commands(&self, _batch: &Self::Batch, reads: usize, _now: Tick) -> usize {
+        reads
+    }
+
     /// Opens a connection, ready to be asked; bounded by the connection's own timeout. The future borrows nothing, so
     /// that the poller stays responsive while a server takes its time.
     fn connect(&self) -> impl Future<Output = Result<Self::Link, ReadFailure>> + Send + 'static;

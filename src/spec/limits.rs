@@ -5,6 +5,8 @@
 //! is told so with the flag that raises it. What is *done again and again* (reads) has a budget: nobody is refused,
 //! but who asks for more than a fair share is read more seldom (`poller/budget.rs`).
 
+use std::time::Duration;
+
 /// The caps. Pure data; every default argues for its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -47,6 +49,28 @@ impl Limits {
         reads_per_second_per_namespace: 100_000,
         reads_per_second: 200_000,
     };
+}
+
+/// How often everybody is read where `asks` (commands, and the interval that was asked for) are more than `cap` commands a
+/// second allow, and whoever waits longest comes first: nobody more often than this, and whoever asked for longer as
+/// asked. Zero where the cap is no matter.
+#[must_use]
+pub fn interval_under(cap: u32, asks: &[(usize, Duration)]) -> Duration {
+    let demand = |interval: f64| -> f64 {
+        asks.iter().map(|(commands, every)| *commands as f64 / every.as_secs_f64().max(interval).max(1e-9)).sum()
+    };
+    let cap = f64::from(cap.max(1));
+    if demand(0.0) <= cap {
+        return Duration::ZERO;
+    }
+    // Demand falls as the interval grows, and at this one it fits: all commands at the cap's pace.
+    let mut above = asks.iter().map(|(commands, _)| *commands as f64).sum::<f64>() / cap;
+    let mut below = 0.0;
+    for _ in 0..50 {
+        let middle = f64::midpoint(below, above);
+        if demand(middle) > cap { below = middle } else { above = middle }
+    }
+    Duration::try_from_secs_f64(above).unwrap_or(Duration::MAX)
 }
 
 /// Keys of one trigger. They are added up, and a sum of more queues than these tells nobody anything.
@@ -112,5 +136,22 @@ impl std::fmt::Display for Full {
             }
         }
         write!(f, "; delete some (what is not asked for expires within minutes), or raise {}", cap.flag())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_a_cap_nobody_is_read_more_often_than_fits_and_who_asks_for_less_is_not_held_back() {
+        let second = Duration::from_secs(1);
+        let near = |found: Duration, expected: f64| (found.as_secs_f64() - expected).abs() < 1e-6;
+        assert_eq!(interval_under(100, &[(60, second), (40, second)]), Duration::ZERO);
+        assert_eq!(interval_under(100, &[]), Duration::ZERO);
+        assert!(near(interval_under(100, &[(200, second)]), 2.0));
+        // Ten a second are for who asks every ten; the other's 200 share the 90 that are left.
+        assert!(near(interval_under(100, &[(200, second), (100, second * 10)]), 200.0 / 90.0));
+        assert!(near(interval_under(1, &[(7, Duration::from_millis(50))]), 7.0));
     }
 }

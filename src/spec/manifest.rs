@@ -164,6 +164,9 @@ pub struct Trigger {
     /// The trigger is active while the backlog is above (not at) this many items. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_threshold: Option<QuantityText>,
+    /// A reading of this trigger older than this no longer counts. Default: the autoscaler's maxSampleAge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sample_age: Option<DurationText>,
 }
 
 /// From backlog to replicas. Exactly one block.
@@ -412,6 +415,10 @@ pub struct RedisConnection {
     /// Bound on the answer to one batch of reads. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_timeout: Option<DurationText>,
+    /// Commands that this server is sent in a second, at most. What does not fit is read later than pollingInterval says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_commands_per_second: Option<i32>,
 }
 
 /// Where a user's name is. Exactly one of the three.

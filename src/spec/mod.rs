@@ -4,6 +4,7 @@
 //! makes an [`AutoscalerSpec`]. Whoever holds one need not check anything again. This room is pure: no I/O, no clock.
 
 pub(crate) mod address;
+pub mod advice;
 pub mod catalog;
 pub mod grants;
 pub mod import;
@@ -75,8 +76,18 @@ impl AutoscalerSpec {
     /// `fallback` (ours as well) may scale down: an operator's budget must not look like an outage of the queue.
     #[must_use]
     pub fn max_sample_age_at(&self, pace: Option<Duration>) -> Duration {
-        pace.map_or(self.max_sample_age, |pace| self.max_sample_age.max(pace.saturating_mul(READINGS_MISSED)))
+        at_least(self.max_sample_age, pace)
     }
+
+    /// The same for a value of `trigger`, which may have an age of its own.
+    #[must_use]
+    pub fn max_sample_age_of(&self, trigger: &TriggerSpec, pace: Option<Duration>) -> Duration {
+        at_least(trigger.max_sample_age.unwrap_or(self.max_sample_age), pace)
+    }
+}
+
+fn at_least(age: Duration, pace: Option<Duration>) -> Duration {
+    pace.map_or(age, |pace| age.max(pace.saturating_mul(READINGS_MISSED)))
 }
 
 /// Through which door a spec came.
@@ -120,6 +131,8 @@ pub struct TriggerSpec {
     pub policy: Policy,
     /// Active iff the backlog is strictly above this many items, or something is in flight.
     pub activation_threshold: f64,
+    /// Instead of the autoscaler's own.
+    pub max_sample_age: Option<Duration>,
 }
 
 /// From backlog to wanted replicas. Closed: an exhaustive `match` keeps every policy in the benchmark.
@@ -317,6 +330,8 @@ pub struct RedisServer {
     pub connect_timeout: Duration,
     /// Bound on the answer to one pipeline.
     pub response_timeout: Duration,
+    /// What does not fit is asked later. `None`: as many as the polling intervals ask for.
+    pub max_commands_per_second: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]

@@ -157,6 +157,7 @@ fn trigger(trigger: &TriggerSpec) -> Trigger {
         in_flight: trigger.in_flight.as_ref().and_then(source::in_flight),
         policy: Some(policy(trigger.policy)),
         activation_threshold: Some(float(trigger.activation_threshold)),
+        max_sample_age: trigger.max_sample_age.and_then(duration),
         ..source(&trigger.source)
     }
 }

@@ -60,6 +60,7 @@ impl RedisServer {
             tls: None,
             connect_timeout: timeout,
             response_timeout: timeout,
+            max_commands_per_second: None,
         }
     }
 

@@ -40,8 +40,8 @@ impl Metric {
 }
 
 /// Read from the board at [`Detail::Autoscaler`], in the order in which they are written.
-pub const OF_AUTOSCALERS: [&str; 6] =
-    [BACKLOG, SAMPLE_AGE, TRIGGER_FAILING, CURRENT_REPLICAS, DESIRED_REPLICAS, ACTIVE];
+pub const OF_AUTOSCALERS: [&str; 9] =
+    [BACKLOG, DUE, IN_FLIGHT, OLDEST_ITEM_AGE, SAMPLE_AGE, TRIGGER_FAILING, CURRENT_REPLICAS, DESIRED_REPLICAS, ACTIVE];
 /// Read from the board at [`Detail::Namespace`]. Names of their own, so that no query adds them to what they were added
 /// up from.
 pub const OF_NAMESPACES: [&str; 7] = [
@@ -57,7 +57,7 @@ pub const OF_NAMESPACES: [&str; 7] = [
 /// How finely the metrics that are read from the board tell autoscalers apart: the number of time series.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Detail {
-    /// Six and more series for each autoscaler.
+    /// Six and more series for each autoscaler, up to three more for each trigger whose source shows more.
     #[default]
     Autoscaler,
     /// Seven series for each namespace.
@@ -170,6 +170,9 @@ metrics! {
     POLL_ROUNDS_SKIPPED = "tidegate_poll_rounds_skipped_total", Counter of Count by [CONNECTION]:
         "Rounds skipped because the one before was late.",
         "A rate that stays above zero means that the server, or the way to it, is slower than the pollingInterval asks.";
+    POLL_PUT_OFF = "tidegate_poll_put_off_total", Counter of Count by [CONNECTION]:
+        "Readings of an autoscaler that waited for room under the connection's maxCommandsPerSecond; absent without one.",
+        "A rate above zero means that values are older than pollingInterval says; the log says how often they are read.";
     POLL_ROUND_DURATION = "tidegate_poll_round_duration_seconds", Histogram of Seconds by [CONNECTION]:
         "From sending a round to its last answer.",
         "Look at its p99 when values are old: it is the server's share of their age.";
@@ -272,6 +275,15 @@ metrics! {
     BACKLOG = "tidegate_trigger_backlog", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:
         "Items waiting, last good value.",
         "The queue itself: plot it beside the replicas.";
+    DUE = "tidegate_trigger_due", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "Of the backlog, delayed items that are due; absent where the source does not tell.",
+        "Alert when it stays above zero with replicas there: workers promote due items, and these do not.";
+    IN_FLIGHT = "tidegate_trigger_in_flight", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "Items that are being worked on, last good value; absent where the source does not show them.",
+        "Divide it by the replicas to see how busy they are; what stays with no replicas was left by workers that died.";
+    OLDEST_ITEM_AGE = "tidegate_trigger_oldest_item_age_seconds", Gauge of Seconds by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "Age of the oldest waiting item, as of the last good value; absent where none waits or the source does not tell.",
+        "What a user of the queue waits: alert where that is too long, whatever the backlog.";
     SAMPLE_AGE = "tidegate_trigger_sample_age_seconds", Gauge of Seconds by [NAMESPACE, AUTOSCALER, TRIGGER]:
         "Age of the last good value.",
         "Alert when it is beyond the autoscaler's maxSampleAge: its decisions rest on nothing fresh.";

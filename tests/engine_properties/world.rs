@@ -75,7 +75,20 @@ pub fn autoscaler(shape: Shape) -> impl Strategy<Value = AutoscalerSpec> {
     } else {
         vec![FallbackBehavior::Hold]
     });
-    let triggers = prop::collection::vec((1i64..8, prop::sample::select(vec![0.0, 0.0, 3.0])), 1..=3);
+    let policy = prop_oneof![
+        2 => (1i64..8).prop_map(|target| Policy::BacklogPerReplica { target: MilliValue(target * 1000) }),
+        1 => (1i64..6, 1u64..5, prop::sample::select(vec![500i64, 800, 1000])).prop_map(|(slots, job, utilization)| {
+            Policy::Load(Load {
+                slots_per_replica: MilliValue(slots * 1000),
+                job_duration: Duration::from_secs(job),
+                drain_within: Duration::from_secs(7),
+                utilization: MilliValue(utilization),
+            })
+        }),
+    ];
+    // What a paused queue makes one wish for depends on what there is, as a dead band does.
+    let queue = prop::sample::select(if shape.tolerance { vec!["plain", "pausing"] } else { vec!["plain"] });
+    let triggers = prop::collection::vec((policy, prop::sample::select(vec![0.0, 0.0, 3.0]), queue), 1..=3);
     (bounds, up, down, behavior, triggers, prop::sample::select(vec![0u64, 4, 30]), prop::sample::select(vec![0u64, 9]))
         .prop_map(|(bounds, up, down, behavior, triggers, cooldown, initial)| AutoscalerSpec {
             id: AutoscalerId::new("ns", "name"),
@@ -89,14 +102,15 @@ pub fn autoscaler(shape: Shape) -> impl Strategy<Value = AutoscalerSpec> {
             triggers: triggers
                 .into_iter()
                 .enumerate()
-                .map(|(i, (target, activation_threshold))| TriggerSpec {
+                .map(|(i, (policy, activation_threshold, queue))| TriggerSpec {
                     name: format!("trigger-{i}").into(),
                     metric_name: format!("m{i}").into(),
                     connection: Arc::new(ConnectionSpec { name: "c".into(), server: Server::Memory }),
-                    source: Source::Memory { queue: format!("q{i}").into() },
+                    source: Source::Memory { queue: format!("{queue}-{i}").into() },
                     in_flight: None,
-                    policy: Policy::BacklogPerReplica { target: MilliValue(target * 1000) },
+                    policy,
                     activation_threshold,
+                    max_sample_age: None,
                 })
                 .collect(),
             behavior: Behavior::Rules { up, down },
@@ -287,11 +301,24 @@ pub fn all_fresh(spec: &AutoscalerSpec, happening: &Happening) -> bool {
     matches!(happening, Happening::Read(b) if b.iter().take(spec.triggers.len()).all(Option::is_some))
 }
 
+/// What is seen beside a backlog: made of it, so that the same backlog always means the same. An empty queue has no work
+/// in flight either.
+fn seen(trigger: &TriggerSpec, backlog: u8) -> Observation {
+    let pausing = matches!(&trigger.source, Source::Memory { queue } if queue.starts_with("pausing"));
+    Observation {
+        in_flight: f64::from(u32::from(backlog) * 5 % 17).into(),
+        limit: if backlog % 4 == 3 { 6.0.into() } else { Measure::UNKNOWN },
+        paused: pausing && backlog % 7 == 6,
+        ..Observation::of_backlog(f64::from(backlog))
+    }
+}
+
 /// What reading every trigger says.
 pub fn samples(spec: &AutoscalerSpec, backlogs: &[Option<u8>], taken: Tick) -> Vec<Event> {
     let read = |(trigger, backlog): (u16, &Option<u8>)| {
+        let asked = spec.triggers.get(usize::from(trigger));
         let value = backlog
-            .map(|b| Observation::of_backlog(f64::from(b)))
+            .and_then(|backlog| Some(seen(asked?, backlog)))
             .ok_or_else(|| ReadFailure::new(FailureKind::Timeout, "scripted"));
         Event::Sample { trigger, round: Round(1), taken, value }
     };

@@ -55,6 +55,7 @@ pub fn spec(name: &str) -> AutoscalerSpec {
             in_flight: None,
             policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
             activation_threshold: 0.0,
+            max_sample_age: None,
         }],
         behavior: Behavior::Rules { up: rules(), down: rules() },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },

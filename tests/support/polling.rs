@@ -228,6 +228,7 @@ pub fn autoscaler(name: &str, interval: Duration, triggers: &[(&Arc<ConnectionSp
         in_flight: None,
         policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
         activation_threshold: 0.0,
+        max_sample_age: None,
     };
     Arc::new(AutoscalerSpec {
         id: AutoscalerId::new("tests", name),

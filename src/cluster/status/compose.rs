@@ -76,6 +76,7 @@ fn trigger_status(clock: &Clock, report: &TriggerReport, trigger: &TriggerSpec) 
     TriggerStatus {
         name: trigger.name.to_string(),
         backlog: items(report),
+        in_flight: report.facts.in_flight.get().map(rounded),
         sampled_at: report.taken.map(|taken| written(clock, taken)),
         active: report.active,
         wants: report.wants,
@@ -86,8 +87,12 @@ fn trigger_status(clock: &Clock, report: &TriggerReport, trigger: &TriggerSpec) 
 
 /// The last good value as a count.
 fn items(report: &TriggerReport) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, beyond what any queue holds")]
-    report.value.map(|value| value.round() as i64)
+    report.value.map(rounded)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "saturates, beyond what any queue holds")]
+fn rounded(items: f64) -> i64 {
+    items.round() as i64
 }
 
 /// RFC 3339 in whole seconds, as Kubernetes writes times.

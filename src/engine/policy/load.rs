@@ -3,7 +3,8 @@
 //! `ceil(F / (c u) + Q s / (c T))`: F jobs in flight, Q waiting, c slots a replica of which the part u is to be busy, s
 //! how long a job takes, T how soon the backlog is to be gone. Both terms are seen and not estimated, so there is no rate
 //! to get wrong and no limit cycle: at saturation F is what the replicas hold, and the backlog adds what is missing.
-//! Never fewer slots than F.
+//! Never fewer slots than F. What was begun of a burst counts again while it runs, so that a burst gets more replicas than
+//! the drain term alone asks for, and is over sooner than T; whoever minds limits the rate upwards.
 //!
 //! The rule as published takes a moving average of F. Here it is F as it was seen, and smoothing downwards is the
 //! scale-down window's, which every policy has: the highest wish of a window is on the safe side of an average, and needs

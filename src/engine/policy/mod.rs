@@ -31,8 +31,10 @@ pub fn want(
         Policy::Fixed { replicas } => fixed::want(*replicas),
         Policy::Load(load) => load::want(load, seen.backlog, seen.in_flight.get()?, current, tolerance),
     };
-    // Replicas beyond a queue's own limit of jobs at once would idle.
+    // Replicas beyond a queue's own limit of jobs at once would idle. Where more than that are running, the limit was
+    // lowered under them, and it is not for us to stop what it let begin.
     let Some(limit) = seen.limit.get() else { return Some((wants, reason)) };
+    let limit = limit.max(seen.in_flight.get().unwrap_or(0.0));
     let most = match policy {
         Policy::Load(load) => rounded_up(limit / load.slots_per_replica.as_f64()),
         Policy::BacklogPerReplica { .. } | Policy::Fixed { .. } => rounded_up(limit),
@@ -40,7 +42,20 @@ pub fn want(
     Some(if wants > most { (most, Reason::ConcurrencyLimit) } else { (wants, reason) })
 }
 
+/// What binary fractions add to a number that is whole on paper (three jobs of 0.1 s in 0.1 s come to a bit more than
+/// three) is no work for another replica. Counts are far below what this part of them could hide a job in.
+const ROUNDING: f64 = 1e-12;
+
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates at the largest count, as the HPA caps")]
 fn rounded_up(replicas: f64) -> Replicas {
-    replicas.ceil() as Replicas
+    (replicas - replicas * ROUNDING).ceil() as Replicas
+}
+
+/// Replicas that it takes for what is in flight to have its slots. `None`: the policy does not know of slots, or nobody
+/// of work in flight.
+pub(super) fn least(policy: &Policy, seen: &Observation) -> Option<Replicas> {
+    match policy {
+        Policy::Load(load) => Some(rounded_up(seen.in_flight.get()? / load.slots_per_replica.as_f64())),
+        Policy::BacklogPerReplica { .. } | Policy::Fixed { .. } => None,
+    }
 }

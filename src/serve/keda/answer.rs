@@ -145,7 +145,11 @@ pub(super) fn backlog(published: &Published, asked: &str, now: Tick) -> Result<M
         Policy::BacklogPerReplica { .. } => value,
         Policy::Fixed { replicas } if active => f64::from(replicas),
         Policy::Fixed { .. } => 0.0,
-        Policy::Load(_) => wants(published, position).map_or(0.0, f64::from),
+        // What it goes by is not known: a number made of less would scale the workload down.
+        Policy::Load(_) => match wants(published, position) {
+            Some(replicas) => f64::from(replicas),
+            None => return Err(Refusal::NoValue(format!("trigger {} does not see work in flight", trigger.name))),
+        },
     };
     Ok(metric_value(&trigger.metric_name, value))
 }
@@ -207,14 +211,15 @@ fn wants(published: &Published, position: usize) -> Option<Replicas> {
 /// Value and activity of one trigger, if they are young enough to act on.
 fn trusted(published: &Published, position: usize, trigger: &TriggerSpec, now: Tick) -> Result<(f64, bool), Refusal> {
     let report = published.decision.as_ref().and_then(|decision| decision.triggers.get(position));
+    let max = published.max_sample_age_of(trigger);
     match report {
         Some(TriggerReport { value: Some(value), taken: Some(taken), health, active, .. })
-            if *health != Health::Stale && now.since(*taken) <= published.max_sample_age() =>
+            if *health != Health::Stale && now.since(*taken) <= max =>
         {
             Ok((*value, *active))
         }
         Some(report) if report.taken.is_some() || report.failure.is_some() => {
-            Err(Refusal::NoValue(Doubt { report, trigger, max: published.max_sample_age(), now }.to_string()))
+            Err(Refusal::NoValue(Doubt { report, trigger, max, now }.to_string()))
         }
         _ => Err(Refusal::NotReadYet(format!("trigger {} of {}", trigger.name, published.spec.id))),
     }

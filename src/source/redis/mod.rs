@@ -10,6 +10,7 @@
 //! `classify` puts refusals into words. A faster hot path (own socket, replies parsed in
 //! place) would replace [`RedisBackend::ask`] and nothing else: [`Answers`] has no type of the library's in it.
 
+pub mod acl;
 mod classify;
 mod connect;
 mod length;
@@ -36,7 +37,7 @@ pub use self::topology::Link;
 use self::topology::{Careful, Servers, Spread};
 use super::secrets::Secrets;
 use super::{Answers, Backend, Material, Moment, Read, ReadId, Wanted};
-use crate::model::{FailureKind, ReadFailure};
+use crate::model::{FailureKind, ReadFailure, Tick};
 use crate::spec::grants::Fence;
 use crate::spec::{RedisServer, Source, Topology};
 
@@ -307,6 +308,14 @@ impl Backend for RedisBackend {
         let (numbers, alone) = if in_cluster { (numbers, Vec::new()) } else { (Vec::new(), numbers) };
         let chunks = alone.chunks(CHUNK).map(|reads| self.chunk(reads, 0)).collect();
         Batch { chunks, numbers, spread: Spread::default(), surveys, reads: reads.len(), learnt: self.learnt }
+    }
+
+    fn commands(&self, batch: &Batch, reads: usize, now: Tick) -> usize {
+        let survey = |(_, read): &(usize, ReadId)| match self.tracked.get(read.index()) {
+            Some(Tracked::Survey(standing)) => standing.commands(now),
+            _ => 0,
+        };
+        reads - batch.surveys.len().min(reads) + batch.surveys.iter().map(survey).sum::<usize>()
     }
 
     fn connect(&self) -> impl Future<Output = Result<Link, ReadFailure>> + Send + 'static {

@@ -191,6 +191,11 @@ impl Standing {
         self.survey.begin(at, &self.kept)
     }
 
+    /// Commands that it takes now, about: most have two steps, and those that found keys ask for each of them.
+    pub(super) fn commands(&self, now: Tick) -> usize {
+        if self.is_due(now) { 2 + self.kept.keys.len() } else { 0 }
+    }
+
     /// It has come to an end. `spread` is from 0 to 1 and another for each, so that those which began together do not all
     /// come back in the same round.
     pub(super) fn conclude(

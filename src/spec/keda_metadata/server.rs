@@ -160,6 +160,7 @@ fn bare_connection(
             tls,
             connect_timeout: TIMEOUT,
             response_timeout: TIMEOUT,
+            max_commands_per_second: None,
         }),
     })
 }

@@ -45,6 +45,9 @@ pub struct TriggerStatus {
     /// Items waiting at `sampledAt`; rounded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog: Option<i64>,
+    /// Items that were being worked on at `sampledAt`, where the source shows them; rounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled_at: Option<String>,
     pub active: bool,

@@ -28,6 +28,7 @@ pub(super) fn redis(redis: &RedisServer, own_namespace: Option<&str>) -> RedisCo
         }),
         connect_timeout: duration(redis.connect_timeout),
         response_timeout: duration(redis.response_timeout),
+        max_commands_per_second: redis.max_commands_per_second.and_then(|cap| i32::try_from(cap).ok()),
         ..RedisConnection::default()
     };
     match &redis.topology {

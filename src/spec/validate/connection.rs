@@ -95,5 +95,6 @@ fn redis_server(declarer: Declarer<'_>, redis: &RedisConnection, report: &mut Re
         tls,
         connect_timeout: timeout(&redis.connect_timeout, "connectTimeout", report),
         response_timeout: timeout(&redis.response_timeout, "responseTimeout", report),
+        max_commands_per_second: redis.max_commands_per_second.and_then(|cap| u32::try_from(cap).ok()),
     }
 }

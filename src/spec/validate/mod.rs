@@ -66,7 +66,10 @@ pub(crate) fn autoscaler(
         Origin::KedaMetadata => None,
     };
     let polling_interval = polling_interval(body, report);
-    let max_sample_age = max_sample_age(body, polling_interval, report);
+    let default = LEAST_DEFAULT_SAMPLE_AGE.max(polling_interval.saturating_mul(3));
+    let max_sample_age =
+        values::sample_age(body.max_sample_age.as_ref(), "spec.maxSampleAge", polling_interval, report)
+            .unwrap_or(default);
     let cooldown =
         values::duration(body.cooldown_period.as_ref(), "spec.cooldownPeriod", values::ANY, DEFAULT_COOLDOWN, report);
     let initial_cooldown = values::duration(
@@ -76,7 +79,8 @@ pub(crate) fn autoscaler(
         Duration::ZERO,
         report,
     );
-    let triggers = trigger::triggers(body.triggers.as_deref().unwrap_or_default(), &head, grants, report);
+    let written = body.triggers.as_deref().unwrap_or_default();
+    let triggers = trigger::triggers(written, polling_interval, &head, grants, report);
     let fallback = behavior::fallback(body.fallback.as_ref(), bounds, report);
     AutoscalerSpec {
         target,
@@ -187,27 +191,6 @@ fn polling_interval(body: &QueueAutoscalerBody, report: &mut Report<'_>) -> Dura
         );
     }
     interval
-}
-
-fn max_sample_age(body: &QueueAutoscalerBody, polling_interval: Duration, report: &mut Report<'_>) -> Duration {
-    const PATH: &str = "spec.maxSampleAge";
-    let default = LEAST_DEFAULT_SAMPLE_AGE.max(polling_interval.saturating_mul(3));
-    let age = values::duration(body.max_sample_age.as_ref(), PATH, values::ANY, default, report);
-    if age < polling_interval {
-        let (age_text, interval) = (values::show(age), values::show(polling_interval));
-        report.problem(
-            PATH,
-            format!("maxSampleAge {age_text} is below pollingInterval {interval}: every reading would be stale before the next"),
-            format!("write {} or more, or take maxSampleAge out", values::show(polling_interval.saturating_mul(3))),
-        );
-    } else if age < polling_interval.saturating_mul(2) {
-        report.warn(
-            PATH,
-            "a single late reading makes the source stale",
-            format!("write {} or more, or take maxSampleAge out", values::show(polling_interval.saturating_mul(3))),
-        );
-    }
-    age
 }
 
 /// What a fallback may do to a workload, for the warning of `check`.

@@ -21,7 +21,13 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than any job or patience that scaling is for; keeps arithmetic far from its ends.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn triggers(written: &[Trigger], head: &Head, grants: &Grants, report: &mut Report<'_>) -> Vec<TriggerSpec> {
+pub(super) fn triggers(
+    written: &[Trigger],
+    polling_interval: Duration,
+    head: &Head,
+    grants: &Grants,
+    report: &mut Report<'_>,
+) -> Vec<TriggerSpec> {
     if written.is_empty() {
         report.problem(
             "spec.triggers",
@@ -39,8 +45,10 @@ pub(super) fn triggers(written: &[Trigger], head: &Head, grants: &Grants, report
     for (i, trigger) in written.iter().take(MAX_TRIGGERS).enumerate() {
         let path = format!("spec.triggers[{i}]");
         let name = name(trigger, i, &path, &mut names, report);
+        let age = trigger.max_sample_age.as_ref();
+        let max_sample_age = values::sample_age(age, &format!("{path}.maxSampleAge"), polling_interval, report);
         if let Some(spec) = one(trigger, name, &path, head, grants, &mut metric_names, report) {
-            triggers.push(spec);
+            triggers.push(TriggerSpec { max_sample_age, ..spec });
         }
     }
     let keys: usize = triggers.iter().map(TriggerSpec::reads).sum();
@@ -91,6 +99,7 @@ fn one(
         in_flight,
         policy: policy?,
         activation_threshold,
+        max_sample_age: None,
     };
     if matches!(spec.policy, Policy::Load(_)) && !spec.shows_in_flight() {
         report.problem(

@@ -45,6 +45,32 @@ pub(super) fn duration(
     }
 }
 
+/// How old a reading may be, where somebody says so.
+pub(super) fn sample_age(
+    written: Option<&DurationText>,
+    path: &str,
+    polling_interval: Duration,
+    report: &mut Report<'_>,
+) -> Option<Duration> {
+    let written = written?;
+    let three = polling_interval.saturating_mul(3);
+    let age = duration(Some(written), path, ANY, three, report);
+    let cure = || format!("write {} or more, or take maxSampleAge out", show(three));
+    if age < polling_interval {
+        let (age, interval) = (show(age), show(polling_interval));
+        report.problem(
+            path,
+            format!(
+                "maxSampleAge {age} is below pollingInterval {interval}: every reading would be stale before the next"
+            ),
+            cure(),
+        );
+    } else if age < polling_interval.saturating_mul(2) {
+        report.warn(path, "a single late reading makes the source stale", cure());
+    }
+    Some(age)
+}
+
 pub(super) fn show(duration: Duration) -> String {
     units::format_duration(duration)
 }

@@ -1,0 +1,188 @@
+//! What an observation says beyond the backlog, and what becomes of it: work in flight, delayed work that is due, a
+//! paused queue, a queue's own limit of jobs at once, and the crossing into another process.
+
+use super::*;
+
+fn nothing() -> Observation {
+    Observation::of_backlog(0.0)
+}
+
+fn in_flight(jobs: f64) -> Observation {
+    Observation { in_flight: jobs.into(), ..nothing() }
+}
+
+fn paused(backlog: f64) -> Observation {
+    Observation { paused: true, ..Observation::of_backlog(backlog) }
+}
+
+#[test]
+fn work_in_flight_keeps_the_last_replica_and_its_end_begins_the_cooldown() {
+    let mut world = World::new(spec(|s| s.cooldown = seconds(5)), 0);
+    assert_eq!(world.settle(3.0), 3);
+    world.observe(0, in_flight(2.0));
+    assert_eq!(world.obey(), 1, "the backlog is gone, the work is not");
+    assert!(world.decision().active);
+    for _ in 0..20 {
+        world.pass(seconds(1));
+        world.observe(0, in_flight(1.0));
+        assert_eq!(world.obey(), 1);
+    }
+    world.observe(0, in_flight(0.0));
+    assert_eq!((world.obey(), world.reason()), (1, Reason::Cooldown));
+    assert_eq!(world.pass(Duration::from_millis(4_999)), 1);
+    assert_eq!(world.pass(Duration::from_millis(1)), 0);
+}
+
+#[test]
+fn work_in_flight_wakes_a_workload_at_zero_whatever_the_activation_threshold() {
+    // Somebody's worker died with it: the framework gives it back only while a worker runs.
+    let mut world = World::new(spec(|s| s.triggers = vec![TriggerSpec { activation_threshold: 5.0, ..trigger(0) }]), 0);
+    world.observe(0, Observation { in_flight: 1.0.into(), ..Observation::of_backlog(4.0) });
+    assert_eq!(world.obey(), 4);
+    assert!(world.decision().active);
+}
+
+#[test]
+fn a_fixed_size_stays_until_the_last_job_has_ended() {
+    let mut world =
+        World::new(spec(|s| s.triggers.iter_mut().for_each(|t| t.policy = Policy::Fixed { replicas: 5 })), 0);
+    assert_eq!(world.settle(1.0), 5);
+    world.observe(0, in_flight(1.0));
+    assert_eq!(world.obey(), 5);
+    world.observe(0, in_flight(0.0));
+    assert_eq!(world.obey(), 0);
+}
+
+#[test]
+fn due_delayed_work_wakes_a_workload_at_zero() {
+    let mut world = World::new(plain(), 0);
+    // The ready list is empty: it is the workers who would fill it.
+    world.observe(0, Observation { due: 2.0.into(), ..Observation::of_backlog(2.0) });
+    assert_eq!(world.obey(), 2);
+    assert_eq!(world.decision().triggers.first().map(|report| report.facts.due), Some(2.0.into()));
+}
+
+#[test]
+fn a_paused_queue_neither_wakes_nor_scales_up_and_lets_the_workload_sleep() {
+    let mut world = World::new(spec(|s| s.cooldown = seconds(5)), 0);
+    world.observe(0, paused(100.0));
+    assert_eq!((world.obey(), world.decision().active), (0, false));
+
+    world.observe(0, Observation::of_backlog(3.0));
+    assert_eq!(world.obey(), 3);
+    world.observe(0, paused(100.0));
+    assert_eq!(world.obey(), 3, "more would find nothing to take");
+    assert_eq!(world.decision().triggers.first().map(|report| report.reason), Some(Reason::QueuePaused));
+    world.observe(0, paused(2.0));
+    assert_eq!(world.obey(), 2, "fewer are fewer");
+    assert_eq!(world.pass(seconds(6)), 0, "nobody works, nobody will");
+
+    world.observe(0, Observation::of_backlog(4.0));
+    assert_eq!(world.obey(), 4, "resumed");
+}
+
+#[test]
+fn work_in_flight_of_a_paused_queue_is_not_left_alone() {
+    let mut world = World::new(plain(), 3);
+    world.observe(0, Observation { in_flight: 2.0.into(), ..paused(0.0) });
+    assert_eq!(world.obey(), 1);
+    assert!(world.decision().active);
+}
+
+#[test]
+fn one_paused_queue_of_two_holds_nobody_back() {
+    let mut world = World::new(two(), 0);
+    world.observe(0, paused(9.0));
+    world.read(1, 4.0);
+    assert_eq!(world.obey(), 4);
+}
+
+#[test]
+fn replicas_beyond_a_queues_own_limit_are_not_asked_for() {
+    let limited = |backlog, limit: f64| Observation { limit: limit.into(), ..Observation::of_backlog(backlog) };
+    let mut world = World::new(plain(), 0);
+    world.observe(0, limited(9.0, 4.0));
+    assert_eq!(world.obey(), 4);
+    assert_eq!(world.decision().triggers.first().map(|report| report.reason), Some(Reason::ConcurrencyLimit));
+    world.observe(0, limited(9.0, 20.0));
+    assert_eq!(world.obey(), 9);
+    // Lowered while nine jobs run: what runs may end.
+    world.observe(0, Observation { in_flight: 9.0.into(), ..limited(9.0, 2.0) });
+    assert_eq!(world.obey(), 9);
+    world.observe(0, Observation { in_flight: 1.0.into(), ..limited(9.0, 2.0) });
+    assert_eq!(world.obey(), 2);
+}
+
+#[test]
+fn a_hand_over_takes_the_facts_along() {
+    let mut old = World::new(spec(|s| s.max_sample_age = seconds(100)), 0);
+    old.settle(3.0);
+    let seen = Observation { in_flight: 2.0.into(), limit: 7.0.into(), paused: true, ..nothing() };
+    old.observe(0, seen);
+    old.obey();
+    let (mut new, memory) = old.reborn(spec(|s| s.max_sample_age = seconds(100)));
+    new.engine.restore(new.now, KEY, &memory, seconds(2), true);
+    new.see(1);
+    let report = new.decision().triggers.first().expect("one trigger").clone();
+    assert_eq!((report.value, report.facts, report.taken), (Some(0.0), seen, Some(new.now.before(seconds(2)))));
+    assert!(new.decision().active, "what was in flight still is, as far as anybody knows");
+    assert_eq!(new.obey(), 1);
+}
+
+#[test]
+fn what_was_due_how_old_and_how_fast_does_not_cross_because_nothing_is_decided_by_it() {
+    let mut old = World::new(plain(), 0);
+    let seen =
+        Observation { due: 2.0.into(), oldest_age: 9.0.into(), added: 40.0.into(), ..Observation::of_backlog(2.0) };
+    old.observe(0, seen);
+    let (mut new, memory) = old.reborn(plain());
+    new.engine.restore(new.now, KEY, &memory, Duration::ZERO, true);
+    let facts = new.decision().triggers.first().map(|report| report.facts);
+    assert_eq!(facts, Some(Observation::of_backlog(2.0)));
+}
+
+#[test]
+fn a_memory_of_the_second_version_is_still_read() {
+    let mut old = World::new(plain(), 2);
+    old.settle(2.0);
+    let memory = old.engine.memory(old.now, KEY).expect("it exists");
+    let mut bytes = memory.to_bytes();
+    // What the third version added to the one value, which stands last: nothing known of work in flight, nor of a
+    // limit, and not paused.
+    assert_eq!(bytes.split_off(bytes.len() - 3), [0, 0, 0]);
+    *bytes.first_mut().expect("a version") = 2;
+    assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
+}
+
+#[test]
+fn a_memory_with_a_flag_that_is_none_is_refused() {
+    let mut old = World::new(plain(), 2);
+    old.settle(2.0);
+    let mut bytes = old.engine.memory(old.now, KEY).expect("it exists").to_bytes();
+    *bytes.last_mut().expect("paused or not") = 2;
+    assert_eq!(Memory::from_bytes(&bytes), Err(MemoryError::Malformed));
+}
+
+#[test]
+fn a_trigger_with_an_age_of_its_own_goes_stale_by_that() {
+    let mut world = World::new(
+        spec(|s| {
+            *s = two();
+            s.max_sample_age = seconds(100);
+            s.triggers.iter_mut().skip(1).for_each(|second| second.max_sample_age = Some(seconds(3)));
+        }),
+        0,
+    );
+    world.read(0, 2.0);
+    world.read(1, 2.0);
+    assert_eq!(world.obey(), 2);
+    world.pass(seconds(3));
+    assert!(!world.decision().degraded, "as old as it may be");
+    world.pass(Duration::from_millis(1));
+    let healths: Vec<Health> = world.decision().triggers.iter().map(|report| report.health).collect();
+    assert_eq!(healths, [Health::Fresh, Health::Stale]);
+    assert!(world.decision().degraded);
+    // Read more seldom, because its namespace is held back: three of those readings, as of everybody.
+    world.tell(Event::Pace { interval: Some(seconds(2)) });
+    assert!(!world.decision().degraded);
+}
