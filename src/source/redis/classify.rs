@@ -28,7 +28,7 @@ pub(super) fn connection_failure(address: &str, error: &RedisError) -> ReadFailu
         ErrorKind::AuthenticationFailed => wrong_password(address),
         ErrorKind::InvalidClientConfig => failure(
             FailureKind::Configuration,
-            format!("the connection to {address} cannot be made: {}", clipped(&error.to_string())),
+            format!("the connection to {address} cannot be made: {}", plain(&error.to_string())),
         ),
         ErrorKind::Io => io_failure(address, &io::ErrorKind::ConnectionAborted.into()),
         _ => failure(
@@ -36,7 +36,7 @@ pub(super) fn connection_failure(address: &str, error: &RedisError) -> ReadFailu
             format!(
                 "{address} answered something that is not Redis' protocol ({}); is another service listening there, \
                  or is `tls` wanted?",
-                clipped(&error.to_string())
+                plain(&error.to_string())
             ),
         ),
     }
@@ -87,9 +87,9 @@ pub(super) fn io_failure(address: &str, error: &io::Error) -> ReadFailure {
         ),
         _ if text.contains("lookup") => (
             FailureKind::Unreachable,
-            format!("{address}: unknown host ({}); check its spelling and its namespace", clipped(&text)),
+            format!("{address}: unknown host ({}); check its spelling and its namespace", plain(&text)),
         ),
-        _ => (FailureKind::Unreachable, format!("{address} cannot be reached: {}", clipped(&text))),
+        _ => (FailureKind::Unreachable, format!("{address} cannot be reached: {}", plain(&text))),
     };
     failure(kind, sentence)
 }
@@ -98,7 +98,7 @@ pub(super) fn io_failure(address: &str, error: &io::Error) -> ReadFailure {
 fn tls_failure(address: &str, error: &rustls::Error) -> ReadFailure {
     use rustls::{AlertDescription as Alert, CertificateError, Error};
     let text = error.to_string();
-    let detail = clipped(&text);
+    let detail = plain(&text);
     failure(
         FailureKind::Configuration,
         match error {
@@ -143,7 +143,7 @@ fn tls_failure(address: &str, error: &rustls::Error) -> ReadFailure {
 /// What an error reply means for the server as a whole.
 #[must_use]
 pub(super) fn server_failure(address: &str, error: &ServerError) -> ReadFailure {
-    let detail = clipped(error.details().unwrap_or(""));
+    let detail = plain(error.details().unwrap_or(""));
     match error.code() {
         "WRONGPASS" => wrong_password(address),
         "NOAUTH" => failure(
@@ -191,7 +191,7 @@ pub(super) fn server_failure(address: &str, error: &ServerError) -> ReadFailure 
             FailureKind::Configuration,
             format!("{address} does not have this database; lower `database`, or raise `databases` there"),
         ),
-        code => failure(FailureKind::Protocol, format!("{address} answered {code} {detail}")),
+        code => failure(FailureKind::Protocol, format!("{address} answered {} {detail}", plain(code))),
     }
 }
 
@@ -205,7 +205,7 @@ pub(super) fn concerns_server(error: &ServerError) -> bool {
 /// ([`wrong_type`]), because it depends on what the type is.
 #[must_use]
 pub(super) fn read_failure(key: &str, command: &str, error: &ServerError) -> ReadFailure {
-    let detail = clipped(error.details().unwrap_or(""));
+    let detail = plain(error.details().unwrap_or(""));
     match error.code() {
         "NOPERM" => failure(
             FailureKind::PermissionDenied,
@@ -233,7 +233,7 @@ pub(super) fn read_failure(key: &str, command: &str, error: &ServerError) -> Rea
         ),
         code => failure(
             FailureKind::Protocol,
-            format!("key {}: {command} was answered {} {detail}", shown(key), clipped(code)),
+            format!("key {}: {command} was answered {} {detail}", shown(key), plain(code)),
         ),
     }
 }
@@ -248,7 +248,7 @@ pub(super) fn wrong_type(key: &str, kind: &str) -> ReadFailure {
             "key {} holds a {}; a `redisList` source counts lists, sets, sorted sets and hashes: check the key's name and \
              the database",
             shown(key),
-            clipped(kind)
+            plain(kind)
         )
     };
     failure(FailureKind::WrongType, sentence)
@@ -270,6 +270,13 @@ fn failure(kind: FailureKind, sentence: String) -> ReadFailure {
 pub(super) fn shown(key: &str) -> String {
     let end = if key.len() > LONGEST_DETAIL { "..." } else { "" };
     format!("{:?}{end}", clipped(key))
+}
+
+/// What a server says, as messages have it: no longer than any text that is passed on, and nothing in it that a terminal
+/// obeys.
+fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    clipped(text).chars().map(plain).collect()
 }
 
 /// `text` cut at a character boundary within [`LONGEST_DETAIL`] bytes.
