@@ -392,20 +392,25 @@ fn resque() -> Layout {
     }
 }
 
+/// Two that wait, three that run, one delayed that is due and one that is not.
 fn dramatiq() -> Layout {
     use Loss::Trigger;
-    let then = now() - AGE * 1000;
-    let body = |id: &str| {
+    let message = |id: &str, then: u64, eta: &str| {
         format!(
             "{{\"queue_name\":\"default\",\"actor_name\":\"add\",\"args\":[1],\"kwargs\":{{}},\"options\":\
-             {{\"redis_message_id\":\"{id}\"}},\"message_id\":\"m\",\"message_timestamp\":{then}}}"
+             {{{eta}\"redis_message_id\":\"{id}\"}},\"message_id\":\"m\",\"message_timestamp\":{then}}}"
         )
     };
-    let mut made_by = several(&["RPUSH dramatiq:default 1 2", "RPUSH dramatiq:default.DQ 9"]);
+    let then = now() - AGE * 1000;
+    let body = |id: &str| message(id, then, "");
+    let mut made_by = several(&["RPUSH dramatiq:default 1 2", "RPUSH dramatiq:default.DQ 8 9"]);
     for id in ["1", "2", "3", "4", "5"] {
         made_by.push(with(&format!("HSET dramatiq:default.msgs {id}"), body(id)));
     }
-    made_by.push(with("HSET dramatiq:default.DQ.msgs 9", body("9")));
+    for (id, eta) in [("8", now() + 600_000), ("9", now() - 1000)] {
+        let delayed = message(id, then, &format!("\"eta\":{eta},"));
+        made_by.push(with(&format!("HSET dramatiq:default.DQ.msgs {id}"), delayed));
+    }
     made_by.push(words("SADD dramatiq:__acks__.broker.default 3 4 5"));
     Layout {
         name: "dramatiq",
