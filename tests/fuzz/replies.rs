@@ -64,7 +64,7 @@ spec:
 "#;
 
 /// What frameworks write, and what stands where they write.
-const PAYLOADS: [&str; 31] = [
+const PAYLOADS: [&str; 32] = [
     r#"{"class":"Hard","args":[1],"queue":"default","jid":"x","created_at":1795704000000,"enqueued_at":1795704000500}"#,
     r#"{"class":"Hard","args":[1],"queue":"default","jid":"x","created_at":1795704000.25,"enqueued_at":1795704000.5}"#,
     r#"{"queue":"default","payload":"{\"class\":\"Hard\"}","run_at":1795704000}"#,
@@ -72,6 +72,7 @@ const PAYLOADS: [&str; 31] = [
     r#"[{"body":"W10=","headers":{},"properties":{"delivery_info":{"exchange":"","routing_key":"default"},"delivery_tag":"x"}},"","default"]"#,
     r#"[{"body":"W10=","properties":{"delivery_info":{"exchange":"celery","routing_key":"x"}}},"celery",null]"#,
     r#"{"queue_name":"default","actor_name":"add","args":[],"options":{},"message_id":"m","message_timestamp":1795704000000}"#,
+    r#"{"queue_name":"default.DQ","args":[],"options":{"eta":1795704000000},"message_id":"m","message_timestamp":1}"#,
     "2026-11-26T14:30:00.123456Z",
     "2026-11-26T14:30:00+00:00",
     "1970-01-01T00:00:00Z",
@@ -130,7 +131,7 @@ impl Replies {
         let wanted = triggers.flat_map(|trigger| wanted_by(&trigger.source)).map(|wanted| wanted.read);
         let mut reads: Vec<Read> = wanted.filter(|read| matches!(read, Read::Survey(_))).collect();
         reads.dedup();
-        assert!(reads.len() >= 17, "the surveys are there: {reads:?}");
+        assert!(reads.len() >= 18, "the surveys are there: {reads:?}");
         let corpus: Vec<String> = PAYLOADS.map(str::to_owned).to_vec();
         Replies { reads, payloads, dictionary: Dictionary::of(&TOKENS, &corpus), corpus }
     }
@@ -215,7 +216,7 @@ impl Replies {
                 }
                 Value::Array(items)
             }
-            "ZRANGE" | "SRANDMEMBER" | "SMEMBERS" | "HVALS" | "HMGET" => self.texts(rng, many),
+            "ZRANGE" | "LRANGE" | "SRANDMEMBER" | "SMEMBERS" | "HVALS" | "HMGET" => self.texts(rng, many),
             _ => self.text(rng),
         }
     }

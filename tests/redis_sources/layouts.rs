@@ -392,24 +392,22 @@ fn resque() -> Layout {
     }
 }
 
-/// Two that wait, three that run, one delayed that is due and one that is not.
 fn dramatiq() -> Layout {
     use Loss::Trigger;
-    let message = |id: &str, then: u64, eta: &str| {
+    let then = now() - AGE * 1000;
+    let body = |id: &str, more: &str| {
         format!(
             "{{\"queue_name\":\"default\",\"actor_name\":\"add\",\"args\":[1],\"kwargs\":{{}},\"options\":\
-             {{{eta}\"redis_message_id\":\"{id}\"}},\"message_id\":\"m\",\"message_timestamp\":{then}}}"
+             {{\"redis_message_id\":\"{id}\"{more}}},\"message_id\":\"m\",\"message_timestamp\":{then}}}"
         )
     };
-    let then = now() - AGE * 1000;
-    let body = |id: &str| message(id, then, "");
     let mut made_by = several(&["RPUSH dramatiq:default 1 2", "RPUSH dramatiq:default.DQ 8 9"]);
     for id in ["1", "2", "3", "4", "5"] {
-        made_by.push(with(&format!("HSET dramatiq:default.msgs {id}"), body(id)));
+        made_by.push(with(&format!("HSET dramatiq:default.msgs {id}"), body(id, "")));
     }
-    for (id, eta) in [("8", now() + 600_000), ("9", now() - 1000)] {
-        let delayed = message(id, then, &format!("\"eta\":{eta},"));
-        made_by.push(with(&format!("HSET dramatiq:default.DQ.msgs {id}"), delayed));
+    for (id, eta) in [("8", now() + 600_000), ("9", now() - 1_000)] {
+        let body = body(id, &format!(",\"eta\":{eta}"));
+        made_by.push(with(&format!("HSET dramatiq:default.DQ.msgs {id}"), body));
     }
     made_by.push(words("SADD dramatiq:__acks__.broker.default 3 4 5"));
     Layout {

@@ -96,7 +96,8 @@ impl Delayed {
 fn waiting(list: &str, replies: &[Value]) -> Result<(f64, Vec<Vec<u8>>), ReadFailure> {
     let all = (Asked { command: "LLEN", key: list }).count(replies.first())?;
     let asked = Asked { command: "LRANGE", key: list };
-    let ids = asked.list(replies.get(1))?.iter().map(|id| Ok(asked.bytes(Some(id))?.unwrap_or_default().to_vec()));
+    let ids = asked.list(replies.get(1))?.iter().take(HEAD);
+    let ids = ids.map(|id| Ok(asked.bytes(Some(id))?.unwrap_or_default().to_vec()));
     Ok((all, ids.collect::<Result<_, ReadFailure>>()?))
 }
 
