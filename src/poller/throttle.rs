@@ -165,7 +165,7 @@ mod tests {
         throttle.spend(100);
         assert_eq!(throttle.put_off(keys(0..25)), 25);
         assert_eq!(throttle.put_off(keys(5..30)), 5);
-        assert!(!throttle.admits(0, SECOND), "nobody overtakes");
+        assert!(!throttle.admits(0, Tick::ZERO), "nobody overtakes");
         let mut order = Vec::new();
         let mut now = Tick::ZERO;
         while throttle.next() != Tick::NEVER {

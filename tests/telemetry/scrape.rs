@@ -106,6 +106,9 @@ fn manifests(working: &str, dead: &str) -> String {
         autoscaler("lost", "dead"),
         // What it reads is nothing that can be counted.
         autoscaler("text", "works"),
+        // Another namespace's, whose source shows all there is to see, and whose server is spared.
+        connection("works", working).replace("pulse", "bank").replace("\" }", "\", maxCommandsPerSecond: 1000 }"),
+        autoscaler("books", "works").replace("pulse", "bank").replace("redisList: { keys", "rq: { queues"),
     ]
     .concat()
 }
@@ -128,7 +131,9 @@ async fn scraped(detail: Detail, redis: &RedisProcess) -> String {
     let stream = keda.client.stream_is_active(keda.object.clone()).await.unwrap();
     until_along("three replicas", || tidegate.replicas("pulse", "mail") == 3).await;
     until_along("the rehearsal seen", || {
-        tidegate.detail("pulse", "mail")["current"] == 3 && tidegate.detail("pulse", "lost")["health"] != "pending"
+        tidegate.detail("pulse", "mail")["current"] == 3
+            && tidegate.detail("pulse", "lost")["health"] != "pending"
+            && tidegate.detail("bank", "books")["triggers"][0]["oldestAgeSeconds"].is_number()
     })
     .await;
     let metrics = tidegate.get("/metrics").body;
@@ -141,6 +146,8 @@ async fn promtool_and_the_reference_agree_with_what_is_exported_at_every_detail(
     let redis = RedisProcess::start();
     let _: i64 = redis.command(&["RPUSH", "mail", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]);
     let _: String = redis.command(&["SET", "text", "no list"]);
+    let _: i64 = redis.command(&["RPUSH", "rq:queue:books", "one"]);
+    let _: i64 = redis.command(&["HSET", "rq:job:one", "enqueued_at", "2026-01-01T00:00:00.000001Z"]);
     for detail in Detail::ALL {
         let text = scraped(detail, &redis).await;
         promtool(&text, name(detail));
