@@ -41,6 +41,9 @@
 //! | `behavior`, exactly as the HPA has it | [`engine::behavior`], [`engine::window`], [`engine::ratelimit`] |
 //! | what KEDA and the HPA would have done | [`engine::keda`], [`engine::hpa`]: the baselines |
 //! | how Redis is read, and what its errors mean | [`source::redis`] |
+//! | which keys a queue framework keeps | `source/redis/queues/`, one file each |
+//! | how ten thousand numbers are read in a round, and why idle queues cost nothing | `source/redis/hot/` |
+//! | Sentinels, Clusters, who is the master now | `source/redis/topology/` |
 //! | what happens when a server dies | `poller/task.rs`, `poller/backoff.rs` |
 //! | Sentinels, Clusters, replicas; failovers | `source/redis/topology/` |
 //! | what happens when a password or a certificate changes | `poller/renewal.rs`, `source/redis/material.rs` |
@@ -107,10 +110,14 @@
 //!
 //! # How to add a source
 //!
-//! A block in [`spec::manifest::Trigger`] and a variant of [`spec::Source`], as above; where it is another kind of
-//! server, one of [`spec::Server`] as well. Then a [`source::Backend`]: a batch of reads in, an answer or a failure for
-//! each out. `poller/plan.rs` says what to read, `poller.rs` makes the backend of a connection; schedule, timeouts,
-//! backoff and isolation are there already. A failure says its kind and, where one is known, its cure.
+//! A block in `spec/manifest/sources.rs` and a variant of [`spec::Source`]; `spec/validate/source.rs` and
+//! `spec/render/source.rs` go from one to the other and back. On a Redis, a file in `source/redis/queues/` then turns the
+//! block into reads: numbers of one command each, and surveys for what takes several. What the reads add up to is an
+//! [`model::Observation`].
+//!
+//! Where it is another kind of server, a variant of [`spec::Server`] and a [`source::Backend`]: a batch of reads in, an
+//! answer or a failure for each out. `poller.rs` makes the backend of a connection; schedule, timeouts, backoff and
+//! isolation are there already. A failure says its kind and, where one is known, its cure.
 
 pub mod app;
 pub mod board;
