@@ -41,6 +41,15 @@ fn scaled_objects_and_their_authentications_are_carried_over() {
 }
 
 #[test]
+fn clusters_sentinels_and_streams_are_carried_over() {
+    let imported = imported("topologies.yaml", Options::default());
+    let text = text(&imported);
+    assert!(!text.contains("planted"), "{text}");
+    insta::assert_snapshot!("topologies", text);
+    assert_eq!(understood(&imported).autoscalers.len(), 2);
+}
+
+#[test]
 fn horizontal_pod_autoscalers_of_queues_are_carried_over() {
     insta::assert_snapshot!("hpa", text(&imported("hpa.yaml", Options::default())));
 }

@@ -277,7 +277,9 @@ pub(super) async fn conduct(
         let replies = if commands.is_empty() { Vec::new() } else { sender.send(&commands).await? };
         let mut replies = replies.into_iter();
         for (place, count, then) in waiting {
-            match replies.by_ref().take(count).collect::<Result<Vec<Value>, ReadFailure>>() {
+            // All of its own first: what a failure would leave behind would be taken for the next one's.
+            let own: Replies = replies.by_ref().take(count).collect();
+            match own.into_iter().collect::<Result<Vec<Value>, ReadFailure>>() {
                 Ok(own) if own.len() == count => going.push((place, then(&own))),
                 Ok(_) => set(&mut ended, place, (Err(reply::missing(address)), None)),
                 Err(failure) => set(&mut ended, place, (Err(failure), None)),
@@ -330,4 +332,42 @@ pub(super) fn rehearse(
         facts.extend(standing.facts(at.tick));
     }
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FailureKind;
+
+    /// Answers the number of the command, but for those that fail.
+    struct Numbered(Vec<usize>);
+
+    impl Sender for Numbered {
+        async fn send(&mut self, commands: &[Command]) -> Result<Replies, ReadFailure> {
+            let reply = |i: usize| match self.0.contains(&i) {
+                true => Err(ReadFailure::new(FailureKind::Unreachable, "gone")),
+                false => Ok(Value::Int(i64::try_from(i).unwrap())),
+            };
+            Ok((0..commands.len()).map(reply).collect())
+        }
+    }
+
+    #[test]
+    fn a_failure_is_its_own_surveys_and_shifts_nobody_elses_replies() {
+        let asks = |count: usize| {
+            let commands = vec![Command::without_key(&["PING"]); count];
+            Progress::ask(commands, |replies| {
+                let sum =
+                    replies.iter().map(|reply| if let Value::Int(number) = reply { *number as f64 } else { -1e9 });
+                Progress::Done(Ok(Observation::of_backlog(sum.sum())))
+            })
+        };
+        let begun = vec![asks(3), asks(2), asks(1)];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // The first of the first survey's three, and none of the others'.
+        let ended = runtime.block_on(conduct("redis:6379", &mut Numbered(vec![0]), begun)).unwrap();
+        let backlogs: Vec<Option<f64>> =
+            ended.into_iter().map(|(facts, _)| facts.ok().map(|facts| facts.backlog)).collect();
+        assert_eq!(backlogs, [None, Some(7.0), Some(5.0)]);
+    }
 }

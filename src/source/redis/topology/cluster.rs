@@ -50,6 +50,8 @@ pub(in crate::source::redis) struct Cluster {
     epoch: u64,
     news: watch::Receiver<Arc<SlotMap>>,
     shared: Arc<Shared>,
+    /// Connections that were told of as working.
+    told: usize,
     _watching: AbortOnDropHandle<()>,
 }
 
@@ -92,6 +94,7 @@ impl Cluster {
             epoch: 0,
             news,
             shared,
+            told: 0,
             _watching: AbortOnDropHandle::new(tokio::spawn(watching)),
         };
         cluster.adopt(map);
@@ -152,7 +155,8 @@ impl Cluster {
         } else if changed {
             self.choose();
         }
-        if changed {
+        // Those whose first connection was waited for in the last round, too.
+        if changed || self.told != self.nodes.values().filter(|node| node.wire().is_some()).count() {
             self.tell();
         }
     }
@@ -170,8 +174,9 @@ impl Cluster {
         self.shared.hurry.notify_one();
     }
 
-    fn tell(&self) {
-        let up = self.nodes.values().filter_map(Node::wire).map(Wire::twin).collect();
+    fn tell(&mut self) {
+        let up: Vec<Wire> = self.nodes.values().filter_map(Node::wire).map(Wire::twin).collect();
+        self.told = up.len();
         *self.shared.up.lock().unwrap_or_else(PoisonError::into_inner) = up;
         let any_down = self.read.iter().any(|node| self.nodes.get(node).is_none_or(Node::is_down));
         self.shared.troubled.store(any_down, Ordering::Relaxed);
