@@ -89,11 +89,14 @@ fn hint(trigger: &TriggerSpec) -> Option<&'static str> {
     }
 }
 
+/// A trigger, and whose it is.
+type Reader<'a> = (&'a AutoscalerSpec, &'a TriggerSpec);
+
 /// Triggers that a cap on their connection's commands lets be read so seldom that one reading that is late makes them
 /// stale.
 #[must_use]
 pub fn warnings(autoscalers: &[Arc<AutoscalerSpec>]) -> Vec<Advice> {
-    let mut connections: BTreeMap<&str, (&ConnectionSpec, Vec<(&AutoscalerSpec, &TriggerSpec)>)> = BTreeMap::new();
+    let mut connections: BTreeMap<&str, (&ConnectionSpec, Vec<Reader<'_>>)> = BTreeMap::new();
     for (spec, trigger) in each_trigger(autoscalers) {
         let known = connections.entry(&trigger.connection.name).or_insert((&trigger.connection, Vec::new()));
         known.1.push((spec, trigger));
@@ -105,7 +108,7 @@ pub fn warnings(autoscalers: &[Arc<AutoscalerSpec>]) -> Vec<Advice> {
         let asks: Vec<(usize, Duration)> =
             triggers.iter().map(|(spec, trigger)| (trigger.reads(), spec.polling_interval)).collect();
         let interval = interval_under(cap, &asks);
-        let suffers = |(spec, trigger): &&(&AutoscalerSpec, &TriggerSpec)| {
+        let suffers = |(spec, trigger): &&Reader<'_>| {
             interval > spec.polling_interval && interval > spec.max_sample_age_of(trigger, None) / 3
         };
         let of: Vec<String> = triggers.iter().filter(suffers).map(|(spec, trigger)| place(spec, trigger)).collect();
@@ -124,7 +127,7 @@ pub fn warnings(autoscalers: &[Arc<AutoscalerSpec>]) -> Vec<Advice> {
     warnings
 }
 
-fn each_trigger(autoscalers: &[Arc<AutoscalerSpec>]) -> impl Iterator<Item = (&AutoscalerSpec, &TriggerSpec)> {
+fn each_trigger(autoscalers: &[Arc<AutoscalerSpec>]) -> impl Iterator<Item = Reader<'_>> {
     autoscalers.iter().flat_map(|spec| spec.triggers.iter().map(|trigger| (&**spec, trigger)))
 }
 

@@ -80,7 +80,7 @@ fn never_fewer_slots_than_what_is_in_flight_for_any_rule() {
                         let policy = Policy::Load(rule);
                         let (wants, _) = want(&policy, &seen(0.0, in_flight), current, tolerance).expect("it was seen");
                         assert!(
-                            i64::from(wants) * slots >= in_flight as i64,
+                            f64::from(wants) * slots as f64 >= in_flight,
                             "{wants} replicas of {slots} slots for {in_flight} ({rule:?}, {current} now)"
                         );
                     }
