@@ -30,8 +30,9 @@ pub struct Memory {
     pub(super) stopped: bool,
     pub(super) blind: bool,
     pub(super) current: Option<Replicas>,
-    /// Each trigger's last good value with its age, as far as decisions go by it.
-    pub(super) values: Vec<Option<(Duration, Observation)>>,
+    /// Each trigger's last good value with its age, as far as decisions go by it, and how much
+    /// has been in flight for some time.
+    pub(super) values: Vec<Option<(Duration, Observation, Measure)>>,
 }
 
 /// Bytes that are not a memory.
@@ -71,12 +72,13 @@ impl Memory {
         out.optional(self.current, Writer::signed);
         out.number(self.values.len() as u64);
         for &value in &self.values {
-            out.optional(value, |out, (age, seen)| {
+            out.optional(value, |out, (age, seen, usual)| {
                 out.duration(age);
                 out.float(seen.backlog);
                 out.optional(seen.in_flight.get(), Writer::float);
                 out.optional(seen.limit.get(), Writer::float);
                 out.number(u64::from(seen.paused));
+                out.optional(usual.get(), Writer::float);
             });
         }
         out.0
@@ -106,7 +108,7 @@ impl Memory {
         changes.for_each(|change| change.age = change.age.saturating_add(elapsed));
         aged.last_active = aged.last_active.map(|age| age.saturating_add(elapsed));
         aged.hold_for = aged.hold_for.saturating_sub(elapsed);
-        aged.values.iter_mut().flatten().for_each(|(age, _)| *age = age.saturating_add(elapsed));
+        aged.values.iter_mut().flatten().for_each(|(age, ..)| *age = age.saturating_add(elapsed));
         aged
     }
 }
@@ -165,7 +167,11 @@ impl Reader<'_> {
         let hold_for = self.duration()?;
         let flags = self.number().filter(|flags| *flags < 1 << 4)?;
         let current = self.optional(Self::signed)?;
-        let value = |input: &mut Self| Some((input.duration()?, input.observation(version)?));
+        let value = |input: &mut Self| {
+            let (age, seen) = (input.duration()?, input.observation(version)?);
+            let usual = if version <= BACKLOG_ONLY { Measure::UNKNOWN } else { input.measure()? };
+            Some((age, seen, usual))
+        };
         let values = self.many(|input| input.optional(value))?;
         let [zero_is_ours, stopped, blind, active] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
         Some(Memory { governor, active, last_active, hold_for, zero_is_ours, stopped, blind, current, values })
@@ -176,13 +182,16 @@ impl Reader<'_> {
         if version <= BACKLOG_ONLY {
             return Some(seen);
         }
-        let measure = |input: &mut Self| Some(input.optional(Self::float)?.map(Measure::new).unwrap_or_default());
         Some(Observation {
-            in_flight: measure(self)?,
-            limit: measure(self)?,
+            in_flight: self.measure()?,
+            limit: self.measure()?,
             paused: self.number().filter(|flag| *flag <= 1)? == 1,
             ..seen
         })
+    }
+
+    fn measure(&mut self) -> Option<Measure> {
+        Some(self.optional(Self::float)?.map(Measure::new).unwrap_or_default())
     }
 
     fn number(&mut self) -> Option<u64> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::policy::{self, Tolerance};
-use crate::model::{Health, Observation, Reason, Replicas, Tick, TriggerReport};
+use crate::model::{Health, Measure, Observation, Reason, Replicas, Tick, TriggerReport};
 use crate::spec::{Fallback, FallbackBehavior, Policy};
 
 /// The part of a trigger's spec that every evaluation needs, next to each other in memory.
@@ -21,6 +21,8 @@ pub(super) struct Rule {
     pub(super) since: Tick,
     /// The first of the failures since the last good value.
     pub(super) failing_since: Option<Tick>,
+    /// How much has been in flight for some time, where the policy goes by that.
+    pub(super) usual: Measure,
 }
 
 impl Rule {
@@ -132,7 +134,7 @@ fn wish(rule: &Rule, seen: &Observation, at: Circumstances) -> Option<(Replicas,
     let (wants, reason) = match rule.policy {
         // A fixed size is for when there is work.
         Policy::Fixed { .. } if !is_active(rule, seen) => (0, Reason::Idle),
-        policy => policy::want(&policy, seen, at.current, at.tolerance)?,
+        policy => policy::want(&policy, seen, rule.usual, at.current, at.tolerance)?,
     };
     // More replicas would find nothing to take.
     Some(if seen.paused && wants > at.current { (at.current, Reason::QueuePaused) } else { (wants, reason) })

@@ -10,11 +10,11 @@ use self::zero::Zero;
 use super::activation::{Heard, Wakefulness};
 use super::behavior::{Governor, Verdict};
 use super::observe::{self, Chorus, Circumstances, Rule};
-use super::policy::Tolerance;
+use super::policy::{self, Tolerance};
 use super::trail::Trail;
 use super::{Effect, Role, invariants};
 use crate::model::{
-    Decision, FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Round, SetBy, Stage, Steps, Tick,
+    Decision, FailureKind, Key, Measure, Observation, ReadFailure, Reason, Replicas, Round, SetBy, Stage, Steps, Tick,
     TriggerReport,
 };
 use crate::spec::{AutoscalerSpec, Behavior, Bounds, Fallback, Pause};
@@ -145,6 +145,7 @@ impl Slot {
                 max_sample_age: spec.max_sample_age_of(trigger, self.pace),
                 since: before.map_or(now, |rule| rule.since),
                 failing_since: before.and_then(|rule| rule.failing_since),
+                usual: before.map_or(Measure::UNKNOWN, |rule| rule.usual),
             });
             reports.push(known.and_then(|i| old.get(i)).cloned().unwrap_or_else(TriggerReport::pending));
         }
@@ -175,6 +176,8 @@ impl Slot {
         });
         match value {
             Ok(observation) => {
+                let since = report.taken.map_or(Duration::ZERO, |before| taken.since(before));
+                rule.usual = policy::follow(&rule.policy, rule.usual, observation.in_flight, since);
                 report.value = Some(observation.backlog);
                 report.facts = observation;
                 report.taken = Some(taken);

@@ -7,7 +7,9 @@ mod backlog_per_replica;
 mod fixed;
 mod load;
 
-use crate::model::{Observation, Reason, Replicas};
+use std::time::Duration;
+
+use crate::model::{Measure, Observation, Reason, Replicas};
 use crate::spec::Policy;
 
 /// The dead band around the target ratio, one width for each direction; 0.1 = 10 %.
@@ -17,19 +19,23 @@ pub struct Tolerance {
     pub down: f64,
 }
 
-/// What `policy` wants for what was seen while `current` replicas work on it. `None`: it goes by something that was not
-/// seen.
+/// What `policy` wants for what was seen while `current` replicas work on it, and `usual` is what has been in flight for
+/// some time (see [`follow`]). `None`: it goes by something that was not seen.
 #[must_use]
 pub fn want(
     policy: &Policy,
     seen: &Observation,
+    usual: Measure,
     current: Replicas,
     tolerance: Tolerance,
 ) -> Option<(Replicas, Reason)> {
     let (wants, reason) = match policy {
         Policy::BacklogPerReplica { target } => backlog_per_replica::want(*target, seen.backlog, current, tolerance),
         Policy::Fixed { replicas } => fixed::want(*replicas),
-        Policy::Load(load) => load::want(load, seen.backlog, seen.in_flight.get()?, current, tolerance),
+        Policy::Load(load) => {
+            let in_flight = seen.in_flight.get()?;
+            load::want(load, seen.backlog, in_flight, usual.get().unwrap_or(in_flight), current, tolerance)
+        }
     };
     // Replicas beyond a queue's own limit of jobs at once would idle. Where more than that are running, the limit was
     // lowered under them, and it is not for us to stop what it let begin.
@@ -40,6 +46,16 @@ pub fn want(
         Policy::BacklogPerReplica { .. } | Policy::Fixed { .. } => rounded_up(limit),
     };
     Some(if wants > most { (most, Reason::ConcurrencyLimit) } else { (wants, reason) })
+}
+
+/// How much has been in flight for some time, where a policy goes by that, after it was seen again `since` the last time.
+#[must_use]
+pub fn follow(policy: &Policy, usual: Measure, seen: Measure, since: Duration) -> Measure {
+    match (policy, usual.get(), seen.get()) {
+        (Policy::Load(load), Some(usual), Some(seen)) => load::follow(load, usual, seen, since).into(),
+        (Policy::Load(_), _, _) => seen,
+        (Policy::BacklogPerReplica { .. } | Policy::Fixed { .. }, ..) => Measure::UNKNOWN,
+    }
 }
 
 /// What binary fractions add to a number that is whole on paper (three jobs of 0.1 s in 0.1 s come to a bit more than

@@ -25,7 +25,8 @@ impl Slot {
                 .decision
                 .triggers
                 .iter()
-                .map(|t| Some((now.since(t.taken?), t.value.map(|_| t.facts)?)))
+                .zip(&self.rules)
+                .map(|(t, rule)| Some((now.since(t.taken?), t.value.map(|_| t.facts)?, rule.usual)))
                 .collect(),
         }
     }
@@ -58,8 +59,10 @@ impl Slot {
         self.wakefulness.hold_until = now.after(then.hold_for);
         self.wakefulness.last_active = then.last_active.map(|age| now.before(age));
         if complete {
-            for (report, seen) in self.decision.triggers.iter_mut().zip(&then.values) {
-                if let (None, Some((age, seen))) = (report.taken, seen) {
+            let here = self.decision.triggers.iter_mut().zip(&mut self.rules);
+            for ((report, rule), seen) in here.zip(&then.values) {
+                if let (None, Some((age, seen, usual))) = (report.taken, seen) {
+                    rule.usual = *usual;
                     report.value = Some(seen.backlog);
                     report.facts = *seen;
                     report.taken = Some(now.before(*age));
