@@ -74,7 +74,7 @@ fn watch(tidegate: &Tidegate, done: &AtomicBool) -> Watched {
 }
 
 /// Somebody pushes and takes as fast as one client can, on the same servers, until told to stop.
-fn load(address: String, keys: Vec<String>, stop: &AtomicBool) {
+fn load(address: &str, keys: &[String], stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let client = redis::Client::open(format!("redis://{address}")).unwrap();
         let Ok(mut connection) = client.get_connection_with_timeout(Duration::from_millis(200)) else {
@@ -84,7 +84,7 @@ fn load(address: String, keys: Vec<String>, stop: &AtomicBool) {
         let _ = connection.set_read_timeout(Some(Duration::from_millis(500)));
         while !stop.load(Ordering::Relaxed) {
             let mut pipe = redis::pipe();
-            for key in &keys {
+            for key in keys {
                 for _ in 0..20 {
                     pipe.cmd("RPUSH").arg(key).arg("x").ignore();
                     pipe.cmd("LPOP").arg(key).ignore();
@@ -123,7 +123,8 @@ fn a_master_is_lost_under_load_and_nothing_goes_down() {
         let noise: Vec<String> = (0..50).map(|i| format!("noise:{i}")).collect();
         std::thread::scope(|scope| {
             let address = old.clone();
-            scope.spawn(|| load(address, noise, &stop));
+            let stop = &stop;
+            scope.spawn(move || load(&address, &noise, stop));
             std::thread::sleep(Duration::from_millis(500));
             // The queues' own items have reached the replicas by then; what the noise made of the lag does not count.
             let watching = scope.spawn(|| watch(&tidegate, &done));
@@ -158,7 +159,7 @@ fn a_node_is_lost_under_load_and_nothing_goes_down() {
                 let noise: Vec<String> =
                     (0..).map(|n| format!("noise:{n}")).filter(|key| cluster.home(key) == i).take(30).collect();
                 let (address, stop) = (node.address(), &stop);
-                scope.spawn(move || load(address, noise, stop));
+                scope.spawn(move || load(&address, &noise, stop));
             }
             std::thread::sleep(Duration::from_millis(500));
             let watching = scope.spawn(|| watch(&tidegate, &done));

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -58,7 +58,7 @@ impl Node {
     pub(super) fn settle(&mut self, connector: &Connector) -> bool {
         match &mut self.state {
             State::Up(_, guard) => {
-                let Some(unfit) = guard.as_mut().and_then(|guard| guard.now_or_never()) else { return false };
+                let Some(unfit) = guard.as_mut().and_then(FutureExt::now_or_never) else { return false };
                 self.lost(connector, unfit.unwrap_or_else(|_| ended(&self.address)));
                 true
             }

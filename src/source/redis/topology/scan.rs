@@ -83,7 +83,7 @@ mod tests {
     fn next(step: &Step, own: &str) -> String {
         let reply = Value::Array(vec![Value::BulkString(own.as_bytes().to_vec()), Value::Array(vec![])]);
         match step.taken(reply) {
-            Value::Array(parts) => match &parts[0] {
+            Value::Array(parts) => match parts.first().unwrap() {
                 Value::BulkString(cursor) => String::from_utf8_lossy(cursor).into_owned(),
                 other => format!("{other:?}"),
             },
@@ -97,17 +97,17 @@ mod tests {
         assert_eq!((address.as_str(), words.join(" ").as_str()), ("n0:1", "SCAN 0 MATCH q:*"));
         let cursor = next(&step, "17");
         let (step, address, words) = walk(&cursor, 2);
-        assert_eq!((address.as_str(), words[1].as_str()), ("n0:1", "17"));
+        assert_eq!((address.as_str(), words.get(1).unwrap().as_str()), ("n0:1", "17"));
         let cursor = next(&step, "0");
         assert_ne!(cursor, "0");
         let (step, address, words) = walk(&cursor, 2);
-        assert_eq!((address.as_str(), words[1].as_str()), ("n1:1", "0"));
+        assert_eq!((address.as_str(), words.get(1).unwrap().as_str()), ("n1:1", "0"));
         let (last, ..) = walk(&next(&step, "5"), 2);
         assert_eq!(next(&last, "0"), "0");
         assert_eq!(next(&last, &u64::MAX.to_string()), "Nil", "no cursor at all");
         // A node less in between.
         let (step, address, words) = walk(&cursor, 1);
-        assert_eq!((address.as_str(), words[1].as_str()), ("n0:1", "0"));
+        assert_eq!((address.as_str(), words.get(1).unwrap().as_str()), ("n0:1", "0"));
         assert_eq!(next(&step, "0"), "0");
         assert!(Step::of(redis::cmd("TIME").arg("0"), &["n:1".into()]).is_none());
     }

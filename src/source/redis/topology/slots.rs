@@ -277,7 +277,7 @@ mod tests {
         let map = SlotMap::of_slots(&reply(&text), "redis.shop.svc:6379").unwrap();
         let primaries: Vec<&str> = map.shards().iter().map(|shard| shard.primary.as_str()).collect();
         assert_eq!(primaries, ["10.0.0.1:7000", "redis.shop.svc:7001", "redis.shop.svc:7002"]);
-        assert_eq!(map.shards()[0].replicas, ["10.0.0.9:7009"]);
+        assert_eq!(map.shards().first().unwrap().replicas, ["10.0.0.9:7009"]);
         assert_eq!((map.owner(0), map.owner(5461), map.owner(16383)), (Some(0), Some(1), Some(2)));
     }
 
