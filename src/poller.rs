@@ -19,6 +19,7 @@ mod groups;
 mod meters;
 mod pace;
 mod plan;
+mod readers;
 mod renewal;
 mod schedule;
 mod subscribers;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::model::{FailureKind, ReadFailure};
+use crate::source::Load;
 use crate::spec::{ConnectionSpec, Server};
 use crate::telemetry::names;
 
@@ -75,6 +76,10 @@ pub(super) struct Meters {
     duration: Histogram,
     lateness: Histogram,
     reads: Counter,
+    commands: Counter,
+    sent: Counter,
+    received: Counter,
+    wakes: Counter,
     /// By the position of the kind in [`FailureKind::ALL`].
     failures: [Counter; FailureKind::ALL.len()],
     up: Gauge,
@@ -100,6 +105,10 @@ impl Meters {
             duration: histogram!(names::POLL_ROUND_DURATION, "connection" => name()),
             lateness: histogram!(names::POLL_ROUND_LATENESS, "connection" => name()),
             reads: counter!(names::POLL_READS, "connection" => name()),
+            commands: counter!(names::POLL_COMMANDS, "connection" => name()),
+            sent: counter!(names::POLL_SENT, "connection" => name()),
+            received: counter!(names::POLL_RECEIVED, "connection" => name()),
+            wakes: counter!(names::POLL_WAKES, "connection" => name()),
             failures: FailureKind::ALL
                 .map(|kind| counter!(names::POLL_FAILURES, "connection" => name(), "kind" => kind.as_str())),
             up,
@@ -136,6 +145,18 @@ impl Meters {
         self.rounds_ok.increment(1);
         self.duration.record(took.as_secs_f64());
         self.reads.increment(reads as u64);
+    }
+
+    /// What reading has cost the server since the last time.
+    pub(super) fn cost(&self, load: Load) {
+        self.commands.increment(load.commands);
+        self.sent.increment(load.sent);
+        self.received.increment(load.received);
+    }
+
+    /// So many autoscalers are read before their time.
+    pub(super) fn woken(&self, autoscalers: usize) {
+        self.wakes.increment(autoscalers as u64);
     }
 
     pub(super) fn round_failed(&self) {

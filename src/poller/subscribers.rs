@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::groups::Groups;
 use super::plan::{Building, Plan, Term};
+use super::readers::Readers;
 use super::schedule::Schedule;
 use crate::model::{Key, Tick, stretched};
 use crate::source::{Backend, Read, ReadId, Wanted};
@@ -34,7 +35,8 @@ pub(super) struct Subscribers {
     /// Of those who are held back.
     groups: Groups,
     entries: HashMap<Key, Entry>,
-    reads: HashMap<Read, (ReadId, u32)>,
+    reads: HashMap<Read, ReadId>,
+    readers: Readers,
     /// Members of each cadence, by the schedule's positions.
     members: Vec<BTreeSet<Key>>,
 }
@@ -67,6 +69,7 @@ impl Subscribers {
             groups: Groups::default(),
             entries: HashMap::new(),
             reads: HashMap::new(),
+            readers: Readers::default(),
             members: Vec::new(),
         }
     }
@@ -82,7 +85,7 @@ impl Subscribers {
         let mut reads = Vec::with_capacity(count);
         let triggers = wanted.triggers.into_iter().map(|(trigger, wants)| {
             let term = |wanted: &Wanted| Term {
-                read: self.track(&wanted.read, backend),
+                read: self.track(key, &wanted.read, backend),
                 role: wanted.role,
                 optional: wanted.optional,
             };
@@ -143,12 +146,11 @@ impl Subscribers {
         self.depart(key);
         let Some(entry) = self.entries.remove(&key) else { return };
         for read in entry.reads {
-            if let Some((id, users)) = self.reads.get_mut(&read) {
-                *users -= 1;
-                if *users == 0 {
-                    backend.untrack(*id);
-                    self.reads.remove(&read);
-                }
+            if let Some(id) = self.reads.get(&read)
+                && !self.readers.remove(*id, key)
+            {
+                backend.untrack(*id);
+                self.reads.remove(&read);
             }
         }
     }
@@ -180,6 +182,13 @@ impl Subscribers {
     /// Whether `key` is served in rounds of its namespace's own.
     pub(super) fn is_apart(&self, key: Key) -> bool {
         self.entries.get(&key).is_some_and(|entry| entry.apart)
+    }
+
+    /// Who is to be served as soon as the server says that `read` has changed. Nobody who is held back: its budget is
+    /// used up by its own pace.
+    pub(super) fn woken_by(&self, read: ReadId) -> impl Iterator<Item = Key> {
+        let may_wake = |key: &Key| self.entries.get(key).is_some_and(|entry| entry.stretch <= 1.0);
+        self.readers.of(read).iter().copied().filter(may_wake)
     }
 
     /// Takes the first of `keys` with about `reads` reads together.
@@ -214,13 +223,16 @@ impl Subscribers {
         building.finish(backend)
     }
 
-    fn track<B: Backend>(&mut self, read: &Read, backend: &mut B) -> ReadId {
-        if let Some((id, users)) = self.reads.get_mut(read) {
-            *users += 1;
-            return *id;
-        }
-        let id = backend.track(read);
-        self.reads.insert(read.clone(), (id, 1));
+    fn track<B: Backend>(&mut self, key: Key, read: &Read, backend: &mut B) -> ReadId {
+        let id = match self.reads.get(read) {
+            Some(id) => *id,
+            None => {
+                let id = backend.track(read);
+                self.reads.insert(read.clone(), id);
+                id
+            }
+        };
+        self.readers.add(id, key);
         id
     }
 }

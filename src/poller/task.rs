@@ -9,6 +9,7 @@
 
 mod renewing;
 mod throttled;
+mod waking;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
@@ -30,7 +31,7 @@ use super::subscribers::{Subscribers, Subscription};
 use super::throttle::Throttle;
 use crate::clock::Clock;
 use crate::model::{FailureKind, Key, ReadFailure, Round, Sample, Tick};
-use crate::source::{Answers, Backend, Moment};
+use crate::source::{Answers, Backend, Moment, ReadId};
 
 /// Kinds of round that are kept. There is one for each set of intervals that fall due together: a handful for
 /// sensible intervals. Beyond this many the oldest guess is no better than a new one, and all are dropped.
@@ -69,6 +70,9 @@ pub(super) struct Task<B: Backend> {
     /// The same, of those who are served apart, and when the next of them may come.
     eager_apart: BTreeSet<Key>,
     next_apart: Tick,
+    /// Those whose queues were empty and are not any more, says the server.
+    woken: BTreeSet<Key>,
+    woken_reads: Vec<ReadId>,
     /// Cadences of those who are served apart that are due.
     waiting: VecDeque<usize>,
     plans: HashMap<Box<[usize]>, Plan<B>>,
@@ -110,6 +114,8 @@ enum Wake<L> {
     Secrets,
     Retry,
     Round,
+    /// The server has said something by itself, or nothing any more.
+    Told(Result<(), ReadFailure>),
 }
 
 /// The outside of a task: what it needs beyond its backend.
@@ -145,6 +151,8 @@ impl<B: Backend> Task<B> {
             eager: BTreeSet::new(),
             eager_apart: BTreeSet::new(),
             next_apart: Tick::ZERO,
+            woken: BTreeSet::new(),
+            woken_reads: Vec::new(),
             waiting: VecDeque::new(),
             plans: HashMap::new(),
             apart_plans: HashMap::new(),
@@ -186,6 +194,8 @@ impl<B: Backend> Task<B> {
                         break;
                     }
                 }
+                Wake::Told(Ok(())) => self.woken(),
+                Wake::Told(Err(failure)) => self.ended(failure),
             }
         }
         self.meters.abandoned();
@@ -194,9 +204,10 @@ impl<B: Backend> Task<B> {
     async fn wait(&mut self, messages: &mut mpsc::UnboundedReceiver<Message>) -> Wake<B::Link> {
         let round = self.next_round();
         let retry = if let State::Down(until) = self.state { until } else { Tick::NEVER };
-        let connecting = match &mut self.state {
-            State::Connecting(connecting) => Some(connecting),
-            State::Up(_) | State::Down(_) => None,
+        let (connecting, link) = match &mut self.state {
+            State::Connecting(connecting) => (Some(connecting), None),
+            State::Up(link) => (None, Some(link)),
+            State::Down(_) => (None, None),
         };
         tokio::select! {
             biased;
@@ -207,6 +218,7 @@ impl<B: Backend> Task<B> {
             () = changed(&mut self.secrets) => Wake::Secrets,
             () = sleep_until(self.clock, retry) => Wake::Retry,
             () = sleep_until(self.clock, round) => Wake::Round,
+            told = told(&mut self.backend, link, &mut self.woken_reads) => Wake::Told(told),
         }
     }
 
@@ -215,7 +227,7 @@ impl<B: Backend> Task<B> {
         if !self.can_report() {
             return Tick::NEVER;
         }
-        if !self.eager.is_empty() || !self.waiting.is_empty() {
+        if !self.eager.is_empty() || !self.woken.is_empty() || !self.waiting.is_empty() {
             return Tick::ZERO;
         }
         let newcomers = if self.eager_apart.is_empty() { Tick::NEVER } else { self.next_apart };
@@ -259,6 +271,7 @@ impl<B: Backend> Task<B> {
         if let Some(throttle) = &mut self.throttle {
             throttle.forget(key);
         }
+        self.woken.remove(&key);
         self.drop_plan_with(key);
         let failing: Vec<(Key, u16)> = self.failing.range((key, 0)..=(key, u16::MAX)).copied().collect();
         for trigger in failing {
@@ -327,6 +340,7 @@ impl<B: Backend> Task<B> {
             self.meters.began(lateness, skipped);
         }
 
+        self.serve_woken().await?;
         if !self.due.is_empty() || !self.eager.is_empty() {
             let (kind, mut plan) = self.take_plan();
             self.serve(&mut plan).await?;
@@ -396,6 +410,12 @@ impl<B: Backend> Task<B> {
             None => self.backend.fetch(link, &mut plan.batch, at, &mut self.answers).await,
             Some(previous) => self.fetch_on_trial(previous, plan, at).await,
         };
+        if let State::Up(link) = &mut self.state {
+            self.meters.cost(B::take_load(link));
+            if let Some(grievance) = self.backend.grievance(link) {
+                info!(connection = %self.name, "{grievance}");
+            }
+        }
         match fetched {
             Ok(()) => {
                 self.answered(taken);
@@ -494,6 +514,18 @@ async fn hand_on(samples: &mpsc::Sender<Vec<Sample>>, portions: impl Iterator<It
         samples.send(portion).await.map_err(|_| ())?;
     }
     Ok(())
+}
+
+/// Waits until the server says something by itself; for ever where there is no link.
+async fn told<B: Backend>(
+    backend: &mut B,
+    link: Option<&mut B::Link>,
+    reads: &mut Vec<ReadId>,
+) -> Result<(), ReadFailure> {
+    match link {
+        Some(link) => backend.woken(link, reads).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for the next change; for ever where there can be none.

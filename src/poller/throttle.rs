@@ -190,7 +190,7 @@ mod tests {
             throttle.put_off(keys(0..200));
             let some = throttle.take(now, |_| 1);
             throttle.spend(some.len());
-            some.into_iter().for_each(|key| served[key.index()] += 1);
+            some.into_iter().for_each(|key| *served.get_mut(key.index()).unwrap() += 1);
             now = now.after(Duration::from_millis(100));
         }
         let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());

@@ -168,6 +168,16 @@ pub trait Backend: Send + 'static {
         std::future::ready(None)
     }
 
+    /// What `link` has cost its server since the last call.
+    fn take_load(_link: &mut Self::Link) -> Load {
+        Load::default()
+    }
+
+    /// What a server does not grant us, what that costs, and the cure; each only once.
+    fn grievance(&mut self, _link: &Self::Link) -> Option<String> {
+        None
+    }
+
     /// Says when a look is worth it before its time; `None` where nobody can say.
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         None
@@ -197,6 +207,27 @@ pub trait Backend: Send + 'static {
         _reads: &mut Vec<ReadId>,
     ) -> impl Future<Output = Result<(), ReadFailure>> + Send {
         std::future::pending()
+    }
+}
+
+/// What reading costs a server.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Load {
+    pub commands: u64,
+    /// Bytes to the server.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+}
+
+impl Load {
+    #[must_use]
+    pub fn and(self, other: Load) -> Load {
+        Load {
+            commands: self.commands + other.commands,
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+        }
     }
 }
 

@@ -136,6 +136,7 @@ fn place(spec: &AutoscalerSpec, trigger: &TriggerSpec) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may break")]
 mod tests {
     use super::*;
     use crate::spec::load::{SourceText, Terms, load};

@@ -181,7 +181,19 @@ metrics! {
         "Look at its p99 when values are old: it is this process's share; alert at half the shortest pollingInterval.";
     POLL_READS = "tidegate_poll_reads_total", Counter of Count by [CONNECTION]:
         "Reads answered.",
-        "Its rate is the load that this process puts on a server, in keys read a second.";
+        "Its rate is what autoscalers are told, in keys a second; what it costs the server is in the next ones.";
+    POLL_COMMANDS = "tidegate_poll_commands_total", Counter of Count by [CONNECTION]:
+        "Commands sent to a server for reads.",
+        "Its rate is the load that this process puts on a server; below the reads' as far as queues are idle.";
+    POLL_SENT = "tidegate_poll_sent_bytes_total", Counter of Bytes by [CONNECTION]:
+        "Bytes sent to a server for reads.",
+        "With what is received, the traffic to a server in another zone.";
+    POLL_RECEIVED = "tidegate_poll_received_bytes_total", Counter of Bytes by [CONNECTION]:
+        "Bytes received from a server for reads.",
+        "With what is sent, the traffic to a server in another zone.";
+    POLL_WAKES = "tidegate_poll_wakes_total", Counter of Count by [CONNECTION]:
+        "Autoscalers read before their time because the server said that an empty queue of theirs was filled.",
+        "Zero for a server with idle queues: it does not tell of changes; the log says why.";
     POLL_FAILURES = "tidegate_poll_failures_total", Counter of Count by [CONNECTION, FAILURE_KIND]:
         "Reads failed.",
         "Its kind says whom to call: unreachable and timeout the network's owner, permission_denied the server's.";

@@ -31,15 +31,21 @@ pub(super) fn connection_failure(address: &str, error: &RedisError) -> ReadFailu
             format!("the connection to {address} cannot be made: {}", plain(&error.to_string())),
         ),
         ErrorKind::Io => io_failure(address, &io::ErrorKind::ConnectionAborted.into()),
-        _ => failure(
-            FailureKind::Protocol,
-            format!(
-                "{address} answered something that is not Redis' protocol ({}); is another service listening there, \
-                 or is `tls` wanted?",
-                plain(&error.to_string())
-            ),
-        ),
+        _ => not_redis(address, &error.to_string()),
     }
+}
+
+/// Why nothing that `address` says can be understood.
+#[must_use]
+pub(super) fn not_redis(address: &str, detail: &str) -> ReadFailure {
+    failure(
+        FailureKind::Protocol,
+        format!(
+            "{address} answered something that is not Redis' protocol ({}); is another service listening there, or is \
+             `tls` wanted?",
+            plain(detail)
+        ),
+    )
 }
 
 /// Why no answer came in `what` of a connection's timeouts.
@@ -274,7 +280,7 @@ pub(super) fn shown(key: &str) -> String {
 
 /// What a server says, as messages have it: no longer than any text that is passed on, and nothing in it that a terminal
 /// obeys.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     clipped(text).chars().map(plain).collect()
 }

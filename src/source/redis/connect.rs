@@ -1,4 +1,5 @@
-//! From a `RedisServer` to connections that are ready to be asked: one to each server that `topology` finds behind it.
+//! From a `RedisServer` to connections that are ready to be asked: two to each server that `topology` finds behind it, one
+//! of the library's, for whatever is asked with care, and a socket of our own for numbers (`hot`).
 //!
 //! Without TLS the connection comes from a `deadpool-redis` pool of one. It is taken once and held: a checkout a round
 //! would cost a round trip, and half of the CPU of a small fleet. On an error it is thrown away, not returned. With
@@ -14,12 +15,14 @@ use deadpool_redis::{Connection, Manager, Pool, PoolError};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Value};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::hot::{GROUP, Login, Node, Socket};
 use super::material::{Credentials, Reader};
 use super::topology::{self, Link};
+use super::wire::Wire;
 use super::{classify, tls};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::Material;
@@ -28,38 +31,7 @@ use crate::spec::grants::Fence;
 use crate::spec::{RedisServer, RedisTls, Secret, Sentinel, Topology, unix_socket};
 
 /// How the connection shows in `CLIENT LIST`, so that an operator can tell who asks.
-const CLIENT_NAME: &str = "tidegate";
-
-/// A connection to one server that is logged in and has its database selected.
-pub(super) struct Wire {
-    address: Arc<str>,
-    connection: MultiplexedConnection,
-    /// What moves its bytes, where that is ours to keep. The library's own end waits for answers that are still due,
-    /// which a frozen server never sends.
-    _driver: Option<AbortOnDropHandle<()>>,
-}
-
-impl Wire {
-    pub(super) fn address(&self) -> &Arc<str> {
-        &self.address
-    }
-
-    /// The same connection once more, for whoever looks after it; it ends when this one does.
-    pub(super) fn twin(&self) -> Wire {
-        Wire { address: Arc::clone(&self.address), connection: self.connection.clone(), _driver: None }
-    }
-
-    /// The connection to send on; its copies share the socket.
-    pub(super) fn connection(&self) -> MultiplexedConnection {
-        self.connection.clone()
-    }
-
-    /// The answer to one command, errors among them.
-    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, ReadFailure> {
-        let answer = self.connection.clone().send_packed_command(command).await;
-        answer.map_err(|error| classify::connection_failure(&self.address, &error))
-    }
-}
+pub(super) const CLIENT_NAME: &str = "tidegate";
 
 /// Holds what a connect needs, so that its future borrows nothing.
 #[derive(Clone)]
@@ -132,16 +104,29 @@ impl Connector {
         self.within(opening).await
     }
 
-    /// One more connection, to a node that others have told of; within `connect_timeout`, too.
+    /// One more wire, to a node that others have told of; within `connect_timeout`, too.
     pub(super) async fn connect_to(&self, address: &str, readonly: bool) -> Result<Wire, ReadFailure> {
-        let opening = async {
+        self.bounded(address, async {
             let logins = self.read_logins().await?;
-            let wire = self.open(address, &logins.own).await?;
-            if readonly && let Value::ServerError(error) = wire.ask(&redis::cmd("READONLY")).await? {
-                return Err(classify::server_failure(address, &error));
-            }
-            Ok(wire)
-        };
+            self.open(address, &logins.own, readonly).await
+        })
+        .await
+    }
+
+    /// The same for somebody who is asked about others, and not about keys.
+    pub(super) async fn connect_to_ask(&self, address: &str) -> Result<Wire, ReadFailure> {
+        self.bounded(address, async {
+            let logins = self.read_logins().await?;
+            self.open_to_ask(address, &logins.own).await
+        })
+        .await
+    }
+
+    async fn bounded(
+        &self,
+        address: &str,
+        opening: impl Future<Output = Result<Wire, ReadFailure>>,
+    ) -> Result<Wire, ReadFailure> {
         let bound = self.server.connect_timeout;
         let late = || classify::timeout(address, "connectTimeout", bound);
         tokio::time::timeout(bound, opening).await.unwrap_or_else(|_| Err(late()))
@@ -178,9 +163,31 @@ impl Connector {
         })
     }
 
-    /// Opens a connection to a server that holds keys.
-    pub(super) async fn open(&self, address: &str, credentials: &Credentials) -> Result<Wire, ReadFailure> {
-        self.open_with(address, self.server.tls.as_ref(), credentials, self.server.database).await
+    /// Opens both connections to a server that holds keys; `readonly` to a replica of a Cluster.
+    pub(super) async fn open(
+        &self,
+        address: &str,
+        credentials: &Credentials,
+        readonly: bool,
+    ) -> Result<Wire, ReadFailure> {
+        let own = &self.server;
+        let careful = async {
+            let (connection, driver) = self.careful(address, own.tls.as_ref(), credentials, own.database).await?;
+            let wire = Wire::new(address, connection, driver);
+            if readonly && let Value::ServerError(error) = wire.ask(&redis::cmd("READONLY")).await? {
+                return Err(classify::server_failure(address, &error));
+            }
+            Ok(wire)
+        };
+        let (wire, hot) = tokio::try_join!(careful, self.hot(address, credentials, readonly))?;
+        Ok(wire.with(hot))
+    }
+
+    /// Opens a connection to a server that is not asked about keys.
+    pub(super) async fn open_to_ask(&self, address: &str, credentials: &Credentials) -> Result<Wire, ReadFailure> {
+        let own = &self.server;
+        let (connection, driver) = self.careful(address, own.tls.as_ref(), credentials, own.database).await?;
+        Ok(Wire::new(address, connection, driver))
     }
 
     /// Opens a connection to a sentinel.
@@ -190,17 +197,18 @@ impl Connector {
         sentinel: &Sentinel,
         credentials: &Credentials,
     ) -> Result<Wire, ReadFailure> {
-        self.open_with(address, sentinel.tls.as_ref(), credentials, 0).await
+        let (connection, driver) = self.careful(address, sentinel.tls.as_ref(), credentials, 0).await?;
+        Ok(Wire::new(address, connection, driver))
     }
 
-    /// The one way to any server: nobody gets past the fence.
-    async fn open_with(
+    /// The library's connection. Nobody gets past the fence, here as with [`Connector::hot`].
+    async fn careful(
         &self,
         address: &str,
         tls: Option<&RedisTls>,
         credentials: &Credentials,
         database: u32,
-    ) -> Result<Wire, ReadFailure> {
+    ) -> Result<(MultiplexedConnection, Option<AbortOnDropHandle<()>>), ReadFailure> {
         if !self.fence.permits(address) {
             return Err(beyond_the_fence(address));
         }
@@ -212,7 +220,35 @@ impl Connector {
             }
         };
         shake_hands(&mut connection, address, database, credentials).await?;
-        Ok(Wire { address: address.into(), connection, _driver: driver })
+        Ok((connection, driver))
+    }
+
+    /// Our own.
+    async fn hot(&self, address: &str, credentials: &Credentials, readonly: bool) -> Result<Node, ReadFailure> {
+        if !self.fence.permits(address) {
+            return Err(beyond_the_fence(address));
+        }
+        let login = Login {
+            address,
+            username: credentials.username.as_deref(),
+            password: credentials.password.as_ref(),
+            database: self.server.database,
+            readonly,
+        };
+        // Keys of one command have to be of one slot there.
+        let group = if matches!(self.server.topology, Topology::Cluster { .. }) { 1 } else { GROUP };
+        let socket: Box<dyn Socket> = match (unix_socket(address), &self.server.tls) {
+            (Some(path), _) => {
+                let stream = UnixStream::connect(path).await;
+                Box::new(stream.map_err(|error| classify::io_failure(address, &error))?)
+            }
+            (None, None) => Box::new(tcp(address).await?.0),
+            (None, Some(tls)) => {
+                let (stream, host) = tcp(address).await?;
+                Box::new(tls::encrypt(stream, address, &host, tls, credentials).await?)
+            }
+        };
+        Node::open(socket, &login, group, self.server.response_timeout).await
     }
 
     async fn plain(&self, address: &str) -> Result<MultiplexedConnection, ReadFailure> {
@@ -230,17 +266,22 @@ impl Connector {
         tls: &RedisTls,
         credentials: &Credentials,
     ) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), ReadFailure> {
-        let (host, port) = host_and_port(address)?;
-        let stream = TcpStream::connect((host.as_str(), port)).await;
-        // As for the plain connection: a round of several segments does not wait for acknowledgements (Nagle).
-        let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        let stream = stream.map_err(|error| classify::io_failure(address, &error))?;
+        let (stream, host) = tcp(address).await?;
         let stream = tls::encrypt(stream, address, &host, tls, credentials).await?;
         let (connection, driver) = MultiplexedConnection::new_with_config(&settings(), stream, limits(&self.server))
             .await
             .map_err(|error| classify::connection_failure(address, &error))?;
         Ok((connection, AbortOnDropHandle::new(tokio::spawn(driver))))
     }
+}
+
+/// A stream to a server, and the name of its host.
+async fn tcp(address: &str) -> Result<(TcpStream, String), ReadFailure> {
+    let (host, port) = host_and_port(address)?;
+    let stream = TcpStream::connect((host.as_str(), port)).await;
+    // As for the plain connection: a round of several segments does not wait for acknowledgements (Nagle).
+    let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    Ok((stream.map_err(|error| classify::io_failure(address, &error))?, host))
 }
 
 /// Only servers that others name get here: what is declared was held against the fence when it was read.
@@ -318,7 +359,7 @@ async fn shake_hands(
 }
 
 /// A server that does not know AUTH (`rename-command`) quotes what it was sent, and that is the password.
-fn without_quotes(address: &str, failure: ReadFailure) -> ReadFailure {
+pub(super) fn without_quotes(address: &str, failure: ReadFailure) -> ReadFailure {
     if failure.kind != FailureKind::Protocol {
         return failure;
     }

@@ -109,11 +109,6 @@ impl Slot {
         }
     }
 
-    /// Whether what is asked depends on when.
-    pub(super) fn goes_by_time(&self) -> bool {
-        matches!(self.question, Question::Scored(..))
-    }
-
     /// Appends the question for this key's type.
     pub(super) fn ask_type(&self, pipeline: &mut Pipeline) {
         pipeline.cmd(Counter::Unsupported.command()).arg(&*self.key);

@@ -1,18 +1,20 @@
 //! Redis: the length of ten thousand keys in one round, cheaply.
 //!
-//! Requests are pipelines that are built once for a set of reads and sent again and again. A long round goes out in
-//! chunks of [`CHUNK`], all on their way at once; replies are taken one by one, so that a key which cannot be counted
-//! fails alone. No script and no command that costs more than O(1): a queue's own traffic never waits for us.
+//! Whatever one command answers with one number goes over a socket of our own (`hot`): requests that are built once for
+//! a set of reads, replies that are read where they belong, and idle queues that are hardly asked at all. Replies that
+//! are no numbers come back one by one, so that a key which cannot be counted fails alone; these, and whatever takes
+//! several steps or is not asked often, go over the library's connection. No script and no command that costs more
+//! than O(1): a queue's own traffic never waits for us.
 //!
-//! The parts: `material` reads secrets and certificates, `tls` encrypts, `connect` opens and logs in, `topology` finds the
-//! servers behind a connection and follows them (Sentinels, Clusters, replicas), `length` knows
-//! which command counts a key, `queues` what frameworks keep where, `survey` asks what one command cannot answer,
-//! `classify` puts refusals into words. A faster hot path (own socket, replies parsed in
-//! place) would replace [`RedisBackend::ask`] and nothing else: [`Answers`] has no type of the library's in it.
+//! The parts: `material` reads secrets and certificates, `tls` encrypts, `connect` opens and logs in, `wire` is what
+//! comes of that, `topology` finds the servers behind a connection and follows them (Sentinels, Clusters, replicas),
+//! `length` knows which command counts a key, `queues` what frameworks keep where, `survey` asks what one command
+//! cannot answer, `classify` puts refusals into words.
 
 pub mod acl;
 mod classify;
 mod connect;
+mod hot;
 mod length;
 mod material;
 mod queues;
@@ -20,43 +22,41 @@ mod reply;
 mod survey;
 mod tls;
 mod topology;
+mod wire;
 
 use std::future::Future;
 use std::sync::Arc;
 
-use futures_util::stream::{FuturesOrdered, StreamExt};
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 use tokio::sync::watch;
 
 use self::connect::Connector;
+use self::hot::{Part, Reads, Round, Shared};
 use self::length::{Slot, Verdict};
 pub use self::survey::Survey;
 use self::survey::{Progress, Standing};
 pub use self::topology::Link;
 use self::topology::{Careful, Servers, Spread};
+use self::wire::Wire;
 use super::secrets::Secrets;
-use super::{Answers, Backend, Material, Moment, Read, ReadId, Wanted};
+use super::{Answers, Backend, Load, Material, Moment, Read, ReadId, Wanted};
 use crate::model::{FailureKind, ReadFailure, Tick};
 use crate::spec::grants::Fence;
 use crate::spec::{RedisServer, Source, Topology};
 
-/// Reads in one pipeline. Measured with this library on one core: below 500 every chunk's own cost shows in the CPU
-/// per sample, above it nothing is gained; and Redis takes 16 KiB of requests from a client in one turn (some 400 to
-/// 500 reads), so that other clients get theirs between two chunks.
+/// Commands in one pipeline of the library's. Redis takes 16 KiB of requests from a client in one turn (some 400 to 500
+/// reads), so that other clients get theirs between two chunks.
 const CHUNK: usize = 500;
 
-/// Pipelines of one round on their way at the same time. One after another they cost a round trip each; more than
-/// these keep the server no busier, but hold more replies in memory.
-const IN_FLIGHT: usize = 16;
-
-/// One Redis server, read over one connection.
+/// One Redis server, or several that belong together.
 pub struct RedisBackend {
     connector: Connector,
     tracked: Vec<Tracked>,
     free: Vec<ReadId>,
-    /// Grows with everything that is learnt about a key: a batch prepared under an older number is prepared again.
-    learnt: u64,
+    /// What is known of the numbers among what is tracked.
+    reads: Reads,
+    /// What was said about a server last, so that it is said once.
+    said: Option<String>,
 }
 
 /// What somebody wants to know.
@@ -68,29 +68,22 @@ enum Tracked {
     Stranger,
 }
 
-/// Pipelines for one set of reads.
+/// One set of reads, prepared.
 pub struct Batch {
-    chunks: Vec<Chunk>,
-    /// The same of a Cluster, whose chunks follow from where slots lie: numbers and where their answers belong.
+    /// The numbers, as one server is asked for them.
+    part: Part,
+    /// The same of a Cluster, whose parts follow from where slots lie: numbers and where their answers belong.
     numbers: Vec<(usize, ReadId)>,
     spread: Spread,
     surveys: Vec<(usize, ReadId)>,
     reads: usize,
-    learnt: u64,
-}
-
-struct Chunk {
-    /// Where its answers belong.
-    reads: Vec<(usize, ReadId)>,
-    pipeline: Pipeline,
-    /// It is put together anew for every round, because now stands in it.
-    goes_by_time: bool,
 }
 
 impl RedisBackend {
     #[must_use]
     pub fn new(server: RedisServer, secrets: Secrets) -> Self {
-        RedisBackend { connector: Connector::new(server, secrets), tracked: Vec::new(), free: Vec::new(), learnt: 0 }
+        let connector = Connector::new(server, secrets);
+        RedisBackend { connector, tracked: Vec::new(), free: Vec::new(), reads: Reads::default(), said: None }
     }
 
     /// Connects to nothing beyond `fence`, whoever leads there.
@@ -114,94 +107,50 @@ impl RedisBackend {
         pipeline
     }
 
-    fn chunk(&self, reads: &[(usize, ReadId)], at: u64) -> Chunk {
-        let goes_by_time = reads.iter().any(|(_, read)| self.number(*read).is_some_and(Slot::goes_by_time));
-        Chunk { reads: reads.to_vec(), pipeline: self.pipeline(reads, |slot, p| slot.ask(at, p)), goes_by_time }
-    }
-
     /// Asks one server for the numbers of a batch.
     async fn ask_one(
         &mut self,
-        connection: &MultiplexedConnection,
-        chunks: &[Chunk],
+        wire: &mut Wire,
+        part: &mut Part,
         at: Moment,
         answers: &mut Answers,
     ) -> Result<(), ReadFailure> {
+        let round = Shared::new(Round { reads: &mut self.reads, values: answers.values_mut() });
+        wire.hot()?.round(part, at, &round).await?;
         let mut surprises = Vec::new();
-        self.ask(connection, chunks, answers, &mut surprises).await?;
-        if surprises.is_empty() { Ok(()) } else { self.relearn(connection, &surprises, at, answers).await }
-    }
-
-    /// Sends all chunks and takes their replies in order.
-    async fn ask(
-        &self,
-        connection: &MultiplexedConnection,
-        chunks: &[Chunk],
-        answers: &mut Answers,
-        surprises: &mut Vec<(usize, ReadId)>,
-    ) -> Result<(), ReadFailure> {
-        let mut waiting = chunks.iter();
-        let mut flying: FuturesOrdered<_> =
-            waiting.by_ref().take(IN_FLIGHT).map(|chunk| send(connection.clone(), chunk)).collect();
-        while let Some((chunk, replies)) = flying.next().await {
-            let replies = replies.map_err(|error| self.failed(&error))?;
-            if let Some(next) = waiting.next() {
-                flying.push_back(send(connection.clone(), next));
-            }
-            self.take(&chunk.reads, &replies, answers, surprises)?;
-        }
-        Ok(())
-    }
-
-    fn take(
-        &self,
-        reads: &[(usize, ReadId)],
-        replies: &[Value],
-        answers: &mut Answers,
-        surprises: &mut Vec<(usize, ReadId)>,
-    ) -> Result<(), ReadFailure> {
-        let address = &self.connector.server().address;
-        for ((position, read), reply) in reads.iter().zip(replies) {
-            let Some(slot) = self.number(*read) else { continue };
-            match length::take(address, slot, *position, reply, answers) {
+        for odd in part.take_oddities() {
+            let Some(slot) = self.number(odd.read) else { continue };
+            match length::take(wire.address(), slot, odd.position, &odd.reply, answers) {
                 Verdict::Settled => {}
-                Verdict::Relearn => surprises.push((*position, *read)),
+                Verdict::Relearn => surprises.push((odd.position, odd.read)),
                 Verdict::Server(failure) => return Err(failure),
             }
         }
-        Ok(())
+        if surprises.is_empty() { Ok(()) } else { self.relearn(wire, &surprises, at, answers).await }
     }
 
     /// Learns the types of keys that surprised us, and asks them again the right way, within the same round.
     async fn relearn(
         &mut self,
-        connection: &MultiplexedConnection,
+        wire: &Wire,
         surprises: &[(usize, ReadId)],
         at: Moment,
         answers: &mut Answers,
     ) -> Result<(), ReadFailure> {
         for part in surprises.chunks(CHUNK) {
-            let pipeline = self.pipeline(part, Slot::ask_type);
-            let types = Chunk { pipeline, reads: part.to_vec(), goes_by_time: false };
-            let (_, kinds) = send(connection.clone(), &types).await;
-            let kinds = kinds.map_err(|error| self.failed(&error))?;
-
+            let kinds = wire.ask_all(&self.pipeline(part, Slot::ask_type)).await?;
             let mut learnt = Vec::with_capacity(part.len());
             for ((position, read), kind) in part.iter().zip(&kinds) {
-                let Some(Tracked::Number(slot)) = self.tracked.get_mut(read.index()) else { continue };
-                match slot.learn(kind) {
-                    Ok(_) => learnt.push((*position, *read)),
-                    Err(failure) => answers.fail(*position, failure),
+                match self.learn(*read, kind) {
+                    Some(Ok(())) => learnt.push((*position, *read)),
+                    Some(Err(failure)) => answers.fail(*position, failure),
+                    None => {}
                 }
             }
-            self.learnt += 1;
-
-            let again = self.chunk(&learnt, at.unix_millis);
-            if again.reads.is_empty() {
+            if learnt.is_empty() {
                 continue;
             }
-            let (_, counts) = send(connection.clone(), &again).await;
-            let counts = counts.map_err(|error| self.failed(&error))?;
+            let counts = wire.ask_all(&self.pipeline(&learnt, |slot, p| slot.ask(at.unix_millis, p))).await?;
             for ((position, _), count) in learnt.iter().zip(&counts) {
                 // Anything but a number leaves the failure that is there: the key changes its type as we look.
                 if let Value::Int(items) = count {
@@ -210,6 +159,14 @@ impl RedisBackend {
             }
         }
         Ok(())
+    }
+
+    /// Takes the answer to the question for the type of a key. `Err`: it is of none that is counted.
+    fn learn(&mut self, read: ReadId, kind: &Value) -> Option<Result<(), ReadFailure>> {
+        let Some(Tracked::Number(slot)) = self.tracked.get_mut(read.index()) else { return None };
+        let learnt = slot.learn(kind);
+        self.reads.learn(read, slot.question);
+        Some(learnt.map(|_| ()))
     }
 
     /// Takes forward the surveys that are due, and answers all.
@@ -254,10 +211,6 @@ impl RedisBackend {
         }
         Ok(())
     }
-
-    fn failed(&self, error: &redis::RedisError) -> ReadFailure {
-        classify::connection_failure(&self.connector.server().address, error)
-    }
 }
 
 /// From 0 to 1, another for each read.
@@ -271,33 +224,38 @@ fn on_no_redis() -> ReadFailure {
     ReadFailure::new(FailureKind::Configuration, "what is asked for is on no Redis: name another Connection")
 }
 
-async fn send(mut connection: MultiplexedConnection, chunk: &Chunk) -> (&Chunk, redis::RedisResult<Vec<Value>>) {
-    // Unlike `query_async` this gives every reply as it came, errors among them.
-    let replies = connection.send_packed_commands(&chunk.pipeline, 0, chunk.reads.len()).await;
-    (chunk, replies)
-}
-
 impl Backend for RedisBackend {
     type Link = Link;
     type Batch = Batch;
 
     fn track(&mut self, read: &Read) -> ReadId {
-        let tracked = match (Slot::new(read), read) {
+        let slot = Slot::new(read);
+        let number = slot.as_ref().map(|slot| (Arc::clone(&slot.key), slot.question));
+        let tracked = match (slot, read) {
             (Some(slot), _) => Tracked::Number(slot),
             (None, Read::Survey(survey)) => Tracked::Survey(Standing::new(Arc::clone(survey))),
             (None, _) => Tracked::Stranger,
         };
-        if let Some(id) = self.free.pop() {
-            if let Some(old) = self.tracked.get_mut(id.index()) {
-                *old = tracked;
+        let id = match self.free.pop() {
+            Some(id) => {
+                if let Some(old) = self.tracked.get_mut(id.index()) {
+                    *old = tracked;
+                }
+                id
             }
-            return id;
+            None => {
+                self.tracked.push(tracked);
+                ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
+            }
+        };
+        if let Some((key, question)) = number {
+            self.reads.insert(id, key, question);
         }
-        self.tracked.push(tracked);
-        ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
+        id
     }
 
     fn untrack(&mut self, id: ReadId) {
+        self.reads.remove(id);
         self.free.push(id);
     }
 
@@ -306,16 +264,17 @@ impl Backend for RedisBackend {
         let (numbers, surveys): (Vec<_>, Vec<_>) = placed.partition(|(_, read)| self.number(*read).is_some());
         let in_cluster = matches!(self.connector.server().topology, Topology::Cluster { .. });
         let (numbers, alone) = if in_cluster { (numbers, Vec::new()) } else { (Vec::new(), numbers) };
-        let chunks = alone.chunks(CHUNK).map(|reads| self.chunk(reads, 0)).collect();
-        Batch { chunks, numbers, spread: Spread::default(), surveys, reads: reads.len(), learnt: self.learnt }
+        let part = Part::new(alone.into_iter());
+        Batch { part, numbers, spread: Spread::default(), surveys, reads: reads.len() }
     }
 
-    fn commands(&self, batch: &Batch, reads: usize, now: Tick) -> usize {
+    fn commands(&self, batch: &Batch, _reads: usize, now: Tick) -> usize {
         let survey = |(_, read): &(usize, ReadId)| match self.tracked.get(read.index()) {
             Some(Tracked::Survey(standing)) => standing.commands(now),
             _ => 0,
         };
-        reads - batch.surveys.len().min(reads) + batch.surveys.iter().map(survey).sum::<usize>()
+        let numbers = batch.part.commands() + batch.spread.commands().unwrap_or(batch.numbers.len());
+        numbers + batch.surveys.iter().map(survey).sum::<usize>()
     }
 
     fn connect(&self) -> impl Future<Output = Result<Link, ReadFailure>> + Send + 'static {
@@ -324,6 +283,19 @@ impl Backend for RedisBackend {
 
     fn made_of(link: &Link) -> Option<Material> {
         link.material()
+    }
+
+    fn take_load(link: &mut Link) -> Load {
+        link.take_load()
+    }
+
+    fn grievance(&mut self, link: &Link) -> Option<String> {
+        let grievance = link.grievance()?;
+        if self.said.as_ref() == Some(&grievance) {
+            return None;
+        }
+        self.said = Some(grievance.clone());
+        Some(grievance)
     }
 
     fn look(&self) -> impl Future<Output = Option<Material>> + Send + 'static {
@@ -351,6 +323,10 @@ impl Backend for RedisBackend {
         }
         outcome
     }
+
+    async fn woken(&mut self, link: &mut Link, reads: &mut Vec<ReadId>) -> Result<(), ReadFailure> {
+        link.woken(&mut self.reads, reads).await
+    }
 }
 
 impl RedisBackend {
@@ -363,20 +339,14 @@ impl RedisBackend {
         answers: &mut Answers,
     ) -> Result<(), ReadFailure> {
         answers.begin(batch.reads);
-        let learnt = batch.learnt != self.learnt;
-        let chunks = batch.chunks.iter_mut().chain(batch.spread.chunks());
-        for chunk in chunks.filter(|chunk| learnt || chunk.goes_by_time) {
-            chunk.pipeline = self.pipeline(&chunk.reads, |slot, pipeline| slot.ask(at.unix_millis, pipeline));
-        }
-        batch.learnt = self.learnt;
         match &mut link.servers {
             Servers::One(one) => {
                 one.settle().await?;
-                self.ask_one(&one.wire().connection(), &batch.chunks, at, answers).await?;
+                self.ask_one(one.wire_mut(), &mut batch.part, at, answers).await?;
                 if !one.vouch().await? {
                     // By another server now, which has just been found to be the right one.
                     answers.begin(batch.reads);
-                    self.ask_one(&one.wire().connection(), &batch.chunks, at, answers).await?;
+                    self.ask_one(one.wire_mut(), &mut batch.part, at, answers).await?;
                 }
             }
             Servers::Cluster(cluster) => {

@@ -33,7 +33,7 @@ impl Asked<'_> {
     }
 
     /// The bytes of a text, or `None` where there is none.
-    pub(super) fn bytes<'v>(self, reply: Option<&'v Value>) -> Result<Option<&'v [u8]>, ReadFailure> {
+    pub(super) fn bytes(self, reply: Option<&Value>) -> Result<Option<&[u8]>, ReadFailure> {
         match reply {
             Some(Value::Nil) => Ok(None),
             Some(Value::BulkString(bytes)) => Ok(Some(bytes)),
@@ -43,7 +43,7 @@ impl Asked<'_> {
     }
 
     /// The members of an array or a set; none where there is no such thing.
-    pub(super) fn list<'v>(self, reply: Option<&'v Value>) -> Result<&'v [Value], ReadFailure> {
+    pub(super) fn list(self, reply: Option<&Value>) -> Result<&[Value], ReadFailure> {
         match reply {
             Some(Value::Nil) => Ok(&[]),
             Some(Value::Array(items) | Value::Set(items)) => Ok(items),

@@ -246,6 +246,9 @@ pub(super) trait Sender {
     async fn send(&mut self, commands: &[Command]) -> Result<Replies, ReadFailure>;
 }
 
+/// What a survey found, and what it leaves behind for the next.
+pub(super) type End = (Result<Observation, ReadFailure>, Option<Kept>);
+
 /// Takes surveys to their ends, all together. One result each, in order.
 ///
 /// # Errors
@@ -254,8 +257,8 @@ pub(super) async fn conduct(
     address: &str,
     sender: &mut impl Sender,
     begun: Vec<Progress>,
-) -> Result<Vec<(Result<Observation, ReadFailure>, Option<Kept>)>, ReadFailure> {
-    let mut ended: Vec<Option<(Result<Observation, ReadFailure>, Option<Kept>)>> = Vec::new();
+) -> Result<Vec<End>, ReadFailure> {
+    let mut ended: Vec<Option<End>> = Vec::new();
     ended.resize_with(begun.len(), || None);
     let mut going: Vec<(usize, Progress)> = begun.into_iter().enumerate().collect();
     for _ in 0..STEPS {

@@ -60,8 +60,9 @@ impl Jobs {
             Progress::conclude(|| {
                 let running = (Asked { command: "EXISTS", key: &self.queue }).count(replies.first())?;
                 // Workers take the oldest first, so the first that waits stands behind those that run.
-                let waiting = jobs.iter().nth(running as usize);
-                let oldest = waiting.map(|(_, then)| age_seconds(at.unix_millis, *then));
+                let mut places = (0..).map(f64::from).zip(&jobs);
+                let waiting = places.find(|(place, _)| *place >= running);
+                let oldest = waiting.map(|(_, (_, then))| age_seconds(at.unix_millis, *then));
                 Ok(self.facts(due, running, oldest))
             })
         })

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline};
 
 use super::Servers;
@@ -16,7 +15,8 @@ use super::scan::Step;
 use super::slots::Redirect;
 use crate::model::ReadFailure;
 use crate::source::redis::survey::{Command, Replies, Sender};
-use crate::source::redis::{CHUNK, classify, reply};
+use crate::source::redis::wire::Wire;
+use crate::source::redis::{CHUNK, reply};
 
 /// Sends what surveys ask.
 pub(in crate::source::redis) struct Careful<'a> {
@@ -27,25 +27,20 @@ pub(in crate::source::redis) struct Careful<'a> {
 impl Sender for Careful<'_> {
     async fn send(&mut self, commands: &[Command]) -> Result<Replies, ReadFailure> {
         match self.servers {
-            Servers::One(one) => one_by_one(self.address, one.wire().connection(), commands).await,
+            Servers::One(one) => one_by_one(self.address, one.wire(), commands).await,
             Servers::Cluster(cluster) => Ok(from_nodes(cluster, commands).await),
         }
     }
 }
 
-async fn one_by_one(
-    address: &str,
-    mut connection: MultiplexedConnection,
-    commands: &[Command],
-) -> Result<Replies, ReadFailure> {
+async fn one_by_one(address: &str, wire: &Wire, commands: &[Command]) -> Result<Replies, ReadFailure> {
     let mut replies = Vec::with_capacity(commands.len());
     for part in commands.chunks(CHUNK) {
         let mut pipeline = Pipeline::with_capacity(part.len());
         for command in part {
             pipeline.add_command(command.cmd.clone());
         }
-        let part = connection.send_packed_commands(&pipeline, 0, part.len()).await;
-        for reply in part.map_err(|error| classify::connection_failure(address, &error))? {
+        for reply in wire.ask_all(&pipeline).await? {
             match reply::of_server(address, &reply) {
                 Some(failure) => return Err(failure),
                 None => replies.push(Ok(reply)),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -18,7 +19,10 @@ use super::slots::{Shard, SlotMap, slot_of};
 use super::{first_of, patience};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::redis::classify;
-use crate::source::redis::connect::{Connector, Logins, Wire};
+use crate::source::redis::connect::{Connector, Logins};
+use crate::source::redis::hot::Reads;
+use crate::source::redis::wire::Wire;
+use crate::source::{Load, ReadId};
 use crate::spec::ReadFrom;
 
 /// Between two looks at the map while all is well. Slots that move say so themselves, in reply to the first read; only a
@@ -79,7 +83,7 @@ impl Cluster {
     ) -> Result<Cluster, ReadFailure> {
         let ask = |i: usize| async move {
             let address = addresses.get(i).map_or("", String::as_str);
-            let wire = connector.open(address, &logins.own).await?;
+            let wire = connector.open_to_ask(address, &logins.own).await?;
             map(&wire, connector.server().tls.is_some()).await
         };
         let map = Arc::new(first_of(addresses, patience(connector), ask).await?);
@@ -172,6 +176,49 @@ impl Cluster {
     pub(super) fn outdated(&self, node: &Arc<str>) {
         *self.shared.ask.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(node));
         self.shared.hurry.notify_one();
+    }
+
+    /// What all nodes were asked since the last call.
+    pub(super) fn take_load(&mut self) -> Load {
+        let loads = self.nodes.values_mut().filter_map(Node::wire_mut).map(Wire::take_load);
+        loads.fold(Load::default(), Load::and)
+    }
+
+    /// What a node does not grant; they are all configured alike.
+    pub(super) fn grievance(&self) -> Option<String> {
+        self.nodes.values().filter_map(Node::wire).find_map(Wire::grievance)
+    }
+
+    /// Appends the reads that nodes have told of, or waits until some node says something; for ever while none is up.
+    pub(super) async fn hear(&mut self, reads: &mut Reads, woken: &mut Vec<ReadId>) {
+        let mut lost = Vec::new();
+        for (address, node) in &mut self.nodes {
+            if let Some(Err(failure)) = node.hot().map(|hot| hot.hear(reads, woken)) {
+                lost.push((Arc::clone(address), failure));
+            }
+        }
+        if woken.is_empty() && lost.is_empty() {
+            let waiting = self.nodes.iter_mut().filter_map(|(address, node)| {
+                let hot = node.hot()?;
+                Some(async move { (Arc::clone(address), hot.wait().await) })
+            });
+            let mut waiting: FuturesUnordered<_> = waiting.collect();
+            match waiting.next().await {
+                Some((address, Err(failure))) => lost.push((address, failure)),
+                Some((_, Ok(()))) => {}
+                None => std::future::pending().await,
+            }
+        }
+        // Whoever closes between two rounds is not asked in the next.
+        let any_lost = !lost.is_empty();
+        for (address, failure) in lost {
+            if let Some(node) = self.nodes.get_mut(&address) {
+                node.lost(&self.connector, failure);
+            }
+        }
+        if any_lost {
+            self.troubled();
+        }
     }
 
     fn tell(&mut self) {
@@ -292,7 +339,7 @@ async fn find_map(
     let addresses = addresses.as_slice();
     let ask = |i: usize| async move {
         let address = addresses.get(i).map_or("", String::as_str);
-        let wire = connector.connect_to(address, false).await?;
+        let wire = connector.connect_to_ask(address).await?;
         map(&wire, tls).await
     };
     first_of(addresses, patience(connector), ask).await.ok()

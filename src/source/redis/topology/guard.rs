@@ -15,7 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::slots::text;
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::redis::classify;
-use crate::source::redis::connect::{Connector, Wire};
+use crate::source::redis::connect::Connector;
+use crate::source::redis::wire::Wire;
 
 /// Between two looks. A primary that was replaced, and knows nothing of it, is read for this long; asking costs it and a
 /// sentinel a few microseconds.
@@ -83,6 +84,10 @@ impl One {
 
     pub(in crate::source::redis) fn wire(&self) -> &Wire {
         &self.wire
+    }
+
+    pub(in crate::source::redis) fn wire_mut(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
     /// Makes sure that the server is still the right one as far as is known, or goes over to the one that is.

@@ -27,8 +27,9 @@ pub(super) use self::cluster::Cluster;
 pub(super) use self::guard::One;
 pub(super) use self::round::Spread;
 use super::connect::{Connector, Logins};
+use super::hot::Reads;
 use crate::model::{FailureKind, ReadFailure};
-use crate::source::Material;
+use crate::source::{Load, Material, ReadId};
 use crate::spec::{ReadFrom, Topology};
 
 /// What a connection is while it is up.
@@ -38,6 +39,7 @@ pub struct Link {
 }
 
 /// The servers behind a link.
+#[expect(clippy::large_enum_variant, reason = "one for each connection, nearly always the larger")]
 pub(super) enum Servers {
     One(One),
     Cluster(Box<Cluster>),
@@ -54,6 +56,44 @@ impl Servers {
 }
 
 impl Link {
+    /// What this link has cost its servers since the last call.
+    pub(super) fn take_load(&mut self) -> Load {
+        match &mut self.servers {
+            Servers::One(one) => one.wire_mut().take_load(),
+            Servers::Cluster(cluster) => cluster.take_load(),
+        }
+    }
+
+    /// What a server does not grant.
+    pub(super) fn grievance(&self) -> Option<String> {
+        match &self.servers {
+            Servers::One(one) => one.wire().grievance(),
+            Servers::Cluster(cluster) => cluster.grievance(),
+        }
+    }
+
+    /// See [`crate::source::Backend::woken`].
+    pub(super) async fn woken(&mut self, reads: &mut Reads, woken: &mut Vec<ReadId>) -> Result<(), ReadFailure> {
+        match &mut self.servers {
+            Servers::One(one) => {
+                let hot = one.wire_mut().hot()?;
+                loop {
+                    hot.hear(reads, woken)?;
+                    if !woken.is_empty() {
+                        return Ok(());
+                    }
+                    hot.wait().await?;
+                }
+            }
+            Servers::Cluster(cluster) => {
+                while woken.is_empty() {
+                    cluster.hear(reads, woken).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn material(&self) -> Option<Material> {
         self.material
     }
@@ -65,7 +105,7 @@ pub(super) async fn open(connector: &Connector, logins: Logins) -> Result<Link, 
     let server = connector.server();
     let servers = match &server.topology {
         Topology::Single => {
-            let wire = connector.open(&server.address, &logins.own).await?;
+            let wire = connector.open(&server.address, &logins.own, false).await?;
             match server.read_from {
                 // Whoever names one server means it, whatever it is.
                 ReadFrom::Primary => Servers::One(One::unguarded(wire)),

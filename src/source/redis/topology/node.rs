@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::guard::{self, Unfit, Wanted};
 use crate::model::{FailureKind, ReadFailure};
-use crate::source::redis::connect::{Connector, Wire};
+use crate::source::redis::connect::Connector;
+use crate::source::redis::hot;
+use crate::source::redis::wire::Wire;
 
 /// Before the second attempt, at most; as long as for servers that stand alone.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +32,7 @@ pub(super) struct Node {
     failures: u32,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each node, nearly always up")]
 enum State {
     Up(Wire, Option<AbortOnDropHandle<Unfit>>),
     Away(Revival),
@@ -86,13 +88,13 @@ impl Node {
     }
 
     /// The connection. Waits for the first attempt to make one, and for no other.
-    pub(super) async fn ready(&mut self, connector: &Connector) -> Result<MultiplexedConnection, ReadFailure> {
+    pub(super) async fn ready(&mut self, connector: &Connector) -> Result<&mut Wire, ReadFailure> {
         if let State::Away(revival) = &mut self.state {
             let wire = revival.first().await?;
             self.arrived(connector, wire);
         }
-        match &self.state {
-            State::Up(wire, _) => Ok(wire.connection()),
+        match &mut self.state {
+            State::Up(wire, _) => Ok(wire),
             State::Away(_) => Err(ended(&self.address)),
         }
     }
@@ -116,6 +118,17 @@ impl Node {
             State::Up(wire, _) => Some(wire),
             State::Away(_) => None,
         }
+    }
+
+    pub(super) fn wire_mut(&mut self) -> Option<&mut Wire> {
+        match &mut self.state {
+            State::Up(wire, _) => Some(wire),
+            State::Away(_) => None,
+        }
+    }
+
+    pub(super) fn hot(&mut self) -> Option<&mut hot::Node> {
+        self.wire_mut()?.hot().ok()
     }
 
     /// Whether asking it is of no use.

@@ -7,15 +7,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt as _};
-use redis::aio::MultiplexedConnection;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Cmd, Pipeline, Value};
 
 use super::cluster::Cluster;
 use super::slots::{Redirect, slot_of};
 use crate::model::{FailureKind, ReadFailure};
+use crate::source::redis::hot::{Oddity, Part, Round, Shared};
 use crate::source::redis::length::{self, Verdict};
-use crate::source::redis::{CHUNK, Chunk, IN_FLIGHT, RedisBackend, Tracked, classify, reply, send};
+use crate::source::redis::wire::Wire;
+use crate::source::redis::{CHUNK, RedisBackend, Tracked, reply};
 use crate::source::{Answers, Moment, ReadId};
 
 /// How often one read is sent on within a round. A slot that moves as we look takes two, and a key of another type two
@@ -26,14 +27,15 @@ pub(super) const HOPS: usize = 6;
 #[derive(Default)]
 pub(in crate::source::redis) struct Spread {
     epoch: u64,
-    shares: HashMap<Arc<str>, Vec<Chunk>>,
+    shares: HashMap<Arc<str>, Part>,
     /// Reads of slots that nobody holds.
     nobodys: Vec<(usize, ReadId)>,
 }
 
 impl Spread {
-    pub(in crate::source::redis) fn chunks(&mut self) -> impl Iterator<Item = &mut Chunk> {
-        self.shares.values_mut().flatten()
+    /// How many commands a round takes, about; `None` before the first.
+    pub(in crate::source::redis) fn commands(&self) -> Option<usize> {
+        (self.epoch > 0).then(|| self.shares.values().map(Part::commands).sum())
     }
 }
 
@@ -62,7 +64,7 @@ pub(super) struct Ask {
 
 impl RedisBackend {
     /// Shares out `numbers` as the slots lie now.
-    fn share_out(&self, cluster: &Cluster, numbers: &[(usize, ReadId)], at: Moment) -> Spread {
+    fn share_out(&self, cluster: &Cluster, numbers: &[(usize, ReadId)]) -> Spread {
         let mut shares: HashMap<Arc<str>, Vec<(usize, ReadId)>> = HashMap::new();
         let mut nobodys = Vec::new();
         for (position, read) in numbers {
@@ -72,10 +74,7 @@ impl RedisBackend {
                 None => nobodys.push((*position, *read)),
             }
         }
-        let chunks = |reads: Vec<(usize, ReadId)>| {
-            reads.chunks(CHUNK).map(|reads| self.chunk(reads, at.unix_millis)).collect::<Vec<_>>()
-        };
-        let shares = shares.into_iter().map(|(node, reads)| (node, chunks(reads))).collect();
+        let shares = shares.into_iter().map(|(node, reads)| (node, Part::new(reads.into_iter()))).collect();
         Spread { epoch: cluster.epoch(), shares, nobodys }
     }
 
@@ -93,7 +92,7 @@ impl RedisBackend {
     ) -> Result<(), ReadFailure> {
         cluster.settle();
         if spread.epoch != cluster.epoch() {
-            *spread = self.share_out(cluster, numbers, at);
+            *spread = self.share_out(cluster, numbers);
         }
         for (position, read) in &spread.nobodys {
             let key = self.number(*read).map_or("", |slot| &slot.key);
@@ -102,33 +101,22 @@ impl RedisBackend {
         let mut errands = Vec::new();
         let mut lost = None;
         let mut answered = spread.shares.is_empty();
-        for (node, outcome) in ask_all(cluster, &spread.shares).await {
-            let chunks = spread.shares.get(&node).map_or(&[][..], Vec::as_slice);
+        let round = Shared::new(Round { reads: &mut self.reads, values: answers.values_mut() });
+        let outcomes = ask_all(cluster, &mut spread.shares, at, &round).await;
+        for (node, outcome) in outcomes {
+            let Some(part) = spread.shares.get_mut(&node) else { continue };
             match outcome {
-                Ok(replies) => {
+                Ok(()) => {
                     answered = true;
-                    for (chunk, replies) in chunks.iter().zip(replies) {
-                        for ((position, read), reply) in chunk.reads.iter().zip(&replies) {
-                            match reply {
-                                Value::Int(items) => answers.set(*position, *items as f64),
-                                odd => {
-                                    let (position, read) = (*position, *read);
-                                    let asked = Errand {
-                                        position,
-                                        read,
-                                        what: What::Count,
-                                        to: Arc::clone(&node),
-                                        asking: false,
-                                    };
-                                    errands.extend(self.take_odd(cluster, asked, odd, answers));
-                                }
-                            }
-                        }
+                    for Oddity { position, read, reply } in part.take_oddities() {
+                        let to = Arc::clone(&node);
+                        let asked = Errand { position, read, what: What::Count, to, asking: false };
+                        errands.extend(self.take_odd(cluster, asked, &reply, answers));
                     }
                 }
                 Err(failure) => {
-                    for (position, _) in chunks.iter().flat_map(|chunk| &chunk.reads) {
-                        answers.fail(*position, failure.clone());
+                    for (position, _) in part.members() {
+                        answers.fail(position, failure.clone());
                     }
                     lost = Some(failure);
                 }
@@ -205,16 +193,13 @@ impl RedisBackend {
                     None
                 }
             },
-            What::Type => {
-                self.learnt += 1;
-                match slot.learn(reply) {
-                    Ok(_) => Some(Errand { what: What::Count, ..asked }),
-                    Err(failure) => {
-                        answers.fail(asked.position, failure);
-                        None
-                    }
+            What::Type => match self.learn(asked.read, reply)? {
+                Ok(()) => Some(Errand { what: What::Count, ..asked }),
+                Err(failure) => {
+                    answers.fail(asked.position, failure);
+                    None
                 }
-            }
+            },
         }
     }
 }
@@ -231,18 +216,18 @@ pub(super) fn redirect(cluster: &Cluster, asked: &Arc<str>, reply: &Value) -> Op
 /// Asks each node for its share, all at the same time; in the order in which they are done.
 async fn ask_all(
     cluster: &mut Cluster,
-    shares: &HashMap<Arc<str>, Vec<Chunk>>,
-) -> Vec<(Arc<str>, Result<Vec<Vec<Value>>, ReadFailure>)> {
+    shares: &mut HashMap<Arc<str>, Part>,
+    at: Moment,
+    round: &Shared<'_>,
+) -> Vec<(Arc<str>, Result<(), ReadFailure>)> {
     let (connector, nodes) = cluster.nodes();
+    let mut shares: HashMap<&Arc<str>, &mut Part> = shares.iter_mut().collect();
     let asking = nodes.iter_mut().filter_map(|(address, node)| {
-        let chunks = shares.get(address)?;
+        let part = shares.remove(address)?;
         Some(async move {
-            let outcome = match node.ready(connector).await {
-                Ok(connection) => ask_chunks(address, &connection, chunks).await,
-                Err(failure) => Err(failure),
-            };
+            let outcome = async { node.ready(connector).await?.hot()?.round(part, at, round).await }.await;
             match &outcome {
-                Ok(_) => node.answered(),
+                Ok(()) => node.answered(),
                 Err(failure) => node.lost(connector, failure.clone()),
             }
             (Arc::clone(address), outcome)
@@ -250,22 +235,6 @@ async fn ask_all(
     });
     let asking: FuturesUnordered<_> = asking.collect();
     asking.collect().await
-}
-
-async fn ask_chunks(
-    address: &str,
-    connection: &MultiplexedConnection,
-    chunks: &[Chunk],
-) -> Result<Vec<Vec<Value>>, ReadFailure> {
-    let mut waiting = chunks.iter();
-    let mut flying: FuturesOrdered<_> =
-        waiting.by_ref().take(IN_FLIGHT).map(|chunk| send(connection.clone(), chunk)).collect();
-    let mut all = Vec::with_capacity(chunks.len());
-    while let Some((_, replies)) = flying.next().await {
-        all.push(replies.map_err(|error| classify::connection_failure(address, &error))?);
-        flying.extend(waiting.next().map(|chunk| send(connection.clone(), chunk)));
-    }
-    Ok(all)
 }
 
 /// Asks single things of several nodes at the same time. One result each, in order.
@@ -284,7 +253,7 @@ pub(super) async fn ask_some(cluster: &mut Cluster, asks: Vec<Ask>) -> Vec<Resul
             let share = shares.get(address)?;
             Some(async move {
                 let outcome = match node.ready(connector).await {
-                    Ok(connection) => ask_share(address, connection, share).await,
+                    Ok(wire) => ask_share(wire, share).await,
                     Err(failure) => Err(failure),
                 };
                 if let Err(failure) = &outcome {
@@ -315,11 +284,7 @@ pub(super) async fn ask_some(cluster: &mut Cluster, asks: Vec<Ask>) -> Vec<Resul
     results.into_iter().map(|result| result.unwrap_or_else(|| Err(reply::missing(address)))).collect()
 }
 
-async fn ask_share(
-    address: &str,
-    mut connection: MultiplexedConnection,
-    share: &[(usize, bool, Cmd)],
-) -> Result<Vec<Value>, ReadFailure> {
+async fn ask_share(wire: &Wire, share: &[(usize, bool, Cmd)]) -> Result<Vec<Value>, ReadFailure> {
     let mut all = Vec::with_capacity(share.len());
     for part in share.chunks(CHUNK) {
         let mut pipeline = Pipeline::with_capacity(part.len());
@@ -332,9 +297,7 @@ async fn ask_share(
             wanted.push(pipeline.cmd_iter().count());
             pipeline.add_command(command.clone());
         }
-        let count = pipeline.cmd_iter().count();
-        let replies = connection.send_packed_commands(&pipeline, 0, count).await;
-        let replies = replies.map_err(|error| classify::connection_failure(address, &error))?;
+        let replies = wire.ask_all(&pipeline).await?;
         all.extend(wanted.into_iter().filter_map(|place| replies.get(place).cloned()));
     }
     Ok(all)

@@ -11,7 +11,8 @@ use super::slots::{field, text};
 use super::{first_of, patience, shown};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::redis::classify;
-use crate::source::redis::connect::{Connector, Logins, Wire};
+use crate::source::redis::connect::{Connector, Logins};
+use crate::source::redis::wire::Wire;
 use crate::spec::address;
 use crate::spec::{ReadFrom, Sentinel};
 
@@ -58,7 +59,7 @@ async fn connect(connector: &Connector, logins: &Logins, said: &Said) -> Result<
     for replica in &said.replicas {
         // One that does not answer must not keep us from the next: it has a share of what connecting may take.
         let trying = async {
-            let wire = connector.open(replica, &logins.own).await?;
+            let wire = connector.open(replica, &logins.own, false).await?;
             let role = guard::role(&wire).await?;
             Ok::<_, ReadFailure>((wire, role))
         };
@@ -68,7 +69,7 @@ async fn connect(connector: &Connector, logins: &Logins, said: &Said) -> Result<
             return Ok((wire, role));
         }
     }
-    let wire = connector.open(&said.master, &logins.own).await?;
+    let wire = connector.open(&said.master, &logins.own, false).await?;
     match guard::role(&wire).await? {
         Role::Primary => Ok((wire, Role::Primary)),
         Role::Replica { .. } => Err(guard::deposed(&said.master)),
