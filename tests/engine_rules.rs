@@ -1260,7 +1260,7 @@ fn a_memory_of_the_first_version_is_still_read() {
     assert_eq!(bytes.get(..7), Some(first_lists.as_slice()));
     assert_eq!(bytes.remove(7), 0);
     // And what the third added to the one value, which stands last.
-    assert_eq!(bytes.split_off(bytes.len() - 3), [0, 0, 0]);
+    assert_eq!(bytes.split_off(bytes.len() - 4), [0, 0, 0, 0]);
     *bytes.first_mut().expect("a version") = 1;
     assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
 }

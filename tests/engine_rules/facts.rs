@@ -148,8 +148,8 @@ fn a_memory_of_the_second_version_is_still_read() {
     let memory = old.engine.memory(old.now, KEY).expect("it exists");
     let mut bytes = memory.to_bytes();
     // What the third version added to the one value, which stands last: nothing known of work in flight, nor of a
-    // limit, and not paused.
-    assert_eq!(bytes.split_off(bytes.len() - 3), [0, 0, 0]);
+    // limit, not paused, and nothing that has been in flight for some time.
+    assert_eq!(bytes.split_off(bytes.len() - 4), [0, 0, 0, 0]);
     *bytes.first_mut().expect("a version") = 2;
     assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
 }
@@ -159,7 +159,7 @@ fn a_memory_with_a_flag_that_is_none_is_refused() {
     let mut old = World::new(plain(), 2);
     old.settle(2.0);
     let mut bytes = old.engine.memory(old.now, KEY).expect("it exists").to_bytes();
-    *bytes.last_mut().expect("paused or not") = 2;
+    *bytes.last_mut().expect("known or not") = 2;
     assert_eq!(Memory::from_bytes(&bytes), Err(MemoryError::Malformed));
 }
 
