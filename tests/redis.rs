@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::polling::{self, Polling, autoscaler, backlog_of, connection, kind_of, list, redis_server};
-use support::redis::{Certificates, RedisProcess, free_port};
+use support::redis::{CONNECTIONS, Certificates, RedisProcess, free_port};
 use tidegate::model::{FailureKind, Key, Sample, Tick};
 use tidegate::poller::BACKOFF_CAP;
 use tidegate::spec::{ConnectionSpec, RedisServer, RedisTls, Secret, SecretRef};
@@ -309,8 +309,7 @@ fn a_link_that_was_closed_for_idleness_is_no_failure() {
         let _: i64 = server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
         let next = polling.batch(polling::PATIENCE).unwrap();
         assert!(next.iter().all(|sample| sample.value.is_ok()), "{next:?}");
-        // Two connections a link: one for numbers, one for whatever is asked with care.
-        assert_eq!(server.calls("client|setname"), 2 * (closed + 2));
+        assert_eq!(server.calls("client|setname"), CONNECTIONS as u64 * (closed + 2));
     }
 }
 
@@ -488,9 +487,8 @@ fn one_link_serves_thousands_of_keys_and_ends_with_its_last_subscriber() {
         }
         assert!(rounds.len() < 200, "never a full round: {rounds:?}");
     }
-    // One for numbers, and one for whatever is asked with care.
-    assert_eq!(server.clients("tidegate"), 2);
-    assert_eq!(server.calls("client|setname"), 2);
+    assert_eq!(server.clients("tidegate"), CONNECTIONS);
+    assert_eq!(server.calls("client|setname"), CONNECTIONS as u64);
 
     for key in 0..3000 {
         polling.remove(key);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::polling;
-use support::redis::RedisProcess;
+use support::redis::{CONNECTIONS, RedisProcess};
 use support::tidegate::{Tidegate, command, until, until_along};
 use tempfile::TempDir;
 use tidegate::clock::Clock;
@@ -263,7 +263,7 @@ async fn nothing_that_metadata_says_reaches_the_connection_of_another_namespace(
     // Whoever has a right to it gets there, as the counter-check.
     let mut owner = tidegate.keda("rich", &[("listName", "gold"), ("address", &format!("127.0.0.1:{port}"))]).await;
     owner.until_value(0.0).await;
-    assert_eq!(rich.clients("tidegate"), 1);
+    assert_eq!(rich.clients("tidegate"), CONNECTIONS);
     for text in [said, tidegate.log(), tidegate.get("/metrics").body, tidegate.get("/api/v1/autoscalers").body] {
         assert!(!text.contains(PLANTED));
         assert!(!text.contains(&std::env::var("PATH").unwrap()), "an environment variable was read");

@@ -11,7 +11,7 @@ use tidegate::spec::{Change, RedisServer, Secret, SecretRef, UserRef};
 
 use crate::rig::{Mount, Rig, client, rotations, until};
 use crate::support::polling::{autoscaler, connection, list, redis_server};
-use crate::support::redis::RedisProcess;
+use crate::support::redis::{CONNECTIONS, RedisProcess};
 
 /// In every password here, so that one search finds any of them.
 const PLANTED: &str = "planted";
@@ -47,7 +47,7 @@ fn a_password_is_rotated_as_redis_means_it_and_no_round_fails() {
         id = now;
         rig.some_rounds(2.0);
     }
-    until("the old connections' end", || server.clients("tidegate") == 1);
+    until("the old connections' end", || server.clients("tidegate") == CONNECTIONS);
     assert_eq!(rig.renewals(), (f64::from(rotations), 0.0));
     rig.assert_unharmed();
     assert!(!rig.polling.log().contains(PLANTED));
@@ -121,7 +121,7 @@ fn a_new_user_without_rights_does_not_take_over() {
     rig.until_log(&[STAYS, "may not run LLEN"]);
     rig.some_rounds(4.0);
     assert_eq!(rig.renewals().0, 0.0);
-    until("the old connection alone", || server.clients("tidegate") == 1 && client(&server, "id") == id);
+    until("the old connection alone", || server.clients("tidegate") == CONNECTIONS && client(&server, "id") == id);
 
     user(&server, "app-2", &["~jobs"]);
     rig.until_renewals(1.0);

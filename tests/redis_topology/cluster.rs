@@ -12,7 +12,7 @@ use tidegate::spec::{
 
 use crate::specs::{cluster_server, of_cluster, replicas_of_cluster};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, kind_of, list};
-use crate::support::redis::Certificates;
+use crate::support::redis::{CONNECTIONS, Certificates};
 use crate::support::redis_cluster::{NODE_TIMEOUT, RedisCluster, SLOTS, slot};
 use crate::support::sentinels::until;
 use crate::{FAST, SCHEDULING};
@@ -72,7 +72,7 @@ fn ten_thousand_keys_across_the_slots_are_read_from_their_nodes() {
     println!("{} keys, each read at least {least} times in 3 s", seen.len());
     assert!(seen.len() == 10_000 && least >= 10, "{} keys, {least}", seen.len());
     for node in &cluster.nodes {
-        assert_eq!(node.clients("tidegate"), 1);
+        assert_eq!(node.clients("tidegate"), CONNECTIONS);
     }
     let types: u64 = cluster.nodes.iter().map(|node| node.calls("type")).sum();
     assert!(types >= 3, "{types}");

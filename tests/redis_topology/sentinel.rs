@@ -8,7 +8,7 @@ use tidegate::spec::{ReadFrom, RedisServer, Secret, SecretRef, Topology};
 
 use crate::specs::{of_sentinels, sentinel_server};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, list};
-use crate::support::redis::RedisProcess;
+use crate::support::redis::{CONNECTIONS, RedisProcess};
 use crate::support::sentinels::{DOWN_AFTER, Sentinels, until};
 use crate::{FAST, SCHEDULING, is_long};
 
@@ -138,15 +138,15 @@ fn a_replica_is_read_where_that_is_wanted_and_the_master_where_there_is_none() {
     let polling = Polling::start();
     polling.set(0, &autoscaler("jobs", FAST, &[(&connection(server), list(&["jobs"]))]));
     polling.until_backlog(0, 5.0);
-    assert_eq!((rig.servers[0].clients("tidegate"), rig.servers[1].clients("tidegate")), (0, 1));
+    assert_eq!((rig.servers[0].clients("tidegate"), rig.servers[1].clients("tidegate")), (0, CONNECTIONS));
 
     // The replica dies, and sentinels notice: the master it is, until there is a replica again.
     rig.servers[1].kill();
     polling.until("a failure", |sample| sample.value.is_err());
     polling.until_backlog(0, 5.0);
-    assert_eq!(rig.servers[0].clients("tidegate"), 1);
+    assert_eq!(rig.servers[0].clients("tidegate"), CONNECTIONS);
     rig.servers[1].restart();
-    until("the replica is read again", || rig.servers[1].clients("tidegate") == 1);
+    until("the replica is read again", || rig.servers[1].clients("tidegate") == CONNECTIONS);
     polling.drain();
     assert_eq!(polling.until_backlog(0, 5.0).value.map(|found| found.backlog), Ok(5.0));
 }

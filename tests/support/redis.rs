@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// How long a server may take to begin or to end. A start takes some 20 ms; the rest is for busy machines.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Connections of one link to one server: one for numbers, and one for whatever is asked with care.
+pub const CONNECTIONS: usize = 2;
+
 /// A running redis-server. Killed on drop.
 pub struct RedisProcess {
     child: Child,

@@ -65,17 +65,13 @@ pub(super) async fn shake_hands(line: &mut Line, login: &Login<'_>) -> Result<Ag
     Ok(Agreed { tracking })
 }
 
-/// Asks to be told of changes of the keys that we say. Some may be allowed the one command and not the other.
+/// Asks to be told of changes of the keys that we say. (A user may be allowed this and not to say so: the first round
+/// finds out.)
 async fn track(line: &mut Line, address: &str) -> Result<Result<(), String>, ReadFailure> {
-    if let Value::ServerError(error) = ask(line, address, &[b"CLIENT", b"TRACKING", b"ON", b"OPTIN"]).await? {
-        return Ok(Err(words(&error)));
-    }
-    if let Value::ServerError(error) = ask(line, address, &[b"CLIENT", b"CACHING", b"YES"]).await? {
-        ask(line, address, &[b"CLIENT", b"TRACKING", b"OFF"]).await?;
-        return Ok(Err(words(&error)));
-    }
-    // That was about the next command. Its key is armed for nothing, which does no harm.
-    Ok(Ok(()))
+    Ok(match ask(line, address, &[b"CLIENT", b"TRACKING", b"ON", b"OPTIN"]).await? {
+        Value::ServerError(error) => Err(words(&error)),
+        _ => Ok(()),
+    })
 }
 
 /// What the server said, fit for messages.
