@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use redis::Value;
-use tidegate::model::Sample;
+use tidegate::model::{FailureKind, Sample};
+use tidegate::spec::{RedisServer, Secret, SecretRef};
 
 use crate::cluster::poll;
-use crate::specs::of_cluster;
-use crate::support::polling::{Polling, autoscaler, backlog_of, list};
+use crate::specs::{cluster_server, of_cluster};
+use crate::support::polling::{Polling, autoscaler, backlog_of, connection, list};
 use crate::support::redis_cluster::{RedisCluster, slot};
 use crate::{FAST, is_long};
 
@@ -89,6 +90,33 @@ fn ten_thousand_keys_move_slot_by_slot_and_none_is_lost() {
     });
     let asked: u64 = cluster.nodes.iter().map(|node| node.calls("asking")).sum();
     println!("{asked} reads were answered by ASK");
+}
+
+#[test]
+fn to_ask_on_the_way_is_a_right_of_its_own() {
+    let lines = [
+        "user full on >outer ~{tag}* +llen +cluster|slots +asking",
+        "user bare on >outer ~{tag}* +llen +cluster|slots",
+    ];
+    let cluster = RedisCluster::with(3, 0, &lines);
+    let keys: Vec<String> = (0..4).map(|i| format!("{{tag}}:{i}")).collect();
+    cluster.fill(&keys, |_| 2);
+    let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let polling = Polling::start();
+    for (i, user) in ["full", "bare"].iter().enumerate() {
+        let password = Some(SecretRef::Inline(Secret::new("outer")));
+        let server = RedisServer { username: Some((*user).into()), password, ..cluster_server(cluster.addresses()) };
+        polling.set(i as u32, &autoscaler(user, FAST, &[(&connection(server), list(&names))]));
+        polling.until_backlog(i as u32, 8.0);
+    }
+    let from = cluster.home("{tag}");
+    cluster.move_slot(slot("{tag}"), from, (from + 1) % 3, || {
+        polling.drain();
+        polling.until_backlog(0, 8.0);
+        let sentence = polling.until_failure(1, FailureKind::PermissionDenied);
+        assert!(sentence.contains("+asking"), "{sentence}");
+    });
+    polling.until_backlog(1, 8.0);
 }
 
 #[test]

@@ -155,7 +155,8 @@ pub fn setuser(server: &RedisServer, rights: &Rights) -> String {
         Topology::Sentinel(_) => drop(commands.insert("role")),
         Topology::Cluster { .. } => {
             commands.extend(["cluster|slots", "asking"]);
-            commands.extend(replica.then_some("readonly"));
+            // A replica is read while it is in step, and says so itself.
+            commands.extend(["readonly", "role"].into_iter().filter(|_| replica));
         }
     }
     user(server.username.as_ref(), &rights.keys, &commands)
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(of(sentinel(), ReadFrom::Primary), ("role".to_owned(), Some(master.clone())));
         assert_eq!(of(sentinel(), ReadFrom::Replica), ("role".to_owned(), Some(master + " sentinel|replicas")));
         assert_eq!(of(cluster(), ReadFrom::Primary), ("asking cluster|slots".to_owned(), None));
-        assert_eq!(of(cluster(), ReadFrom::Replica), ("asking cluster|slots readonly".to_owned(), None));
+        assert_eq!(of(cluster(), ReadFrom::Replica), ("asking cluster|slots readonly role".to_owned(), None));
     }
 
     #[test]

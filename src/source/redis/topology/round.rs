@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, ServerError, Value};
 
 use super::cluster::Cluster;
 use super::slots::{Redirect, slot_of};
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::redis::hot::{Oddity, Part, Round, Shared};
 use crate::source::redis::length::{self, Verdict};
+use crate::source::redis::survey::Replies;
 use crate::source::redis::wire::Wire;
-use crate::source::redis::{CHUNK, RedisBackend, Tracked, reply};
+use crate::source::redis::{CHUNK, RedisBackend, Tracked, classify, reply};
 use crate::source::{Answers, Moment, ReadId};
 
 /// How often one read is sent on within a round. A slot that moves as we look takes two, and a key of another type two
@@ -268,7 +269,7 @@ pub(super) async fn ask_some(cluster: &mut Cluster, asks: Vec<Ask>) -> Vec<Resul
             let mut replies = outcome.map(Vec::into_iter);
             for (place, ..) in share {
                 let result = match &mut replies {
-                    Ok(replies) => replies.next().map(Ok),
+                    Ok(replies) => replies.next(),
                     Err(failure) => Some(Err(failure.clone())),
                 };
                 if let Some(free) = results.get_mut(*place) {
@@ -284,23 +285,38 @@ pub(super) async fn ask_some(cluster: &mut Cluster, asks: Vec<Ask>) -> Vec<Resul
     results.into_iter().map(|result| result.unwrap_or_else(|| Err(reply::missing(address)))).collect()
 }
 
-async fn ask_share(wire: &Wire, share: &[(usize, bool, Cmd)]) -> Result<Vec<Value>, ReadFailure> {
+async fn ask_share(wire: &Wire, share: &[(usize, bool, Cmd)]) -> Result<Replies, ReadFailure> {
     let mut all = Vec::with_capacity(share.len());
     for part in share.chunks(CHUNK) {
         let mut pipeline = Pipeline::with_capacity(part.len());
-        // Where the replies are that count, among those to ASKING.
-        let mut wanted = Vec::with_capacity(part.len());
         for (_, asking, command) in part {
             if *asking {
                 pipeline.add_command(redis::cmd("ASKING"));
             }
-            wanted.push(pipeline.cmd_iter().count());
             pipeline.add_command(command.clone());
         }
-        let replies = wire.ask_all(&pipeline).await?;
-        all.extend(wanted.into_iter().filter_map(|place| replies.get(place).cloned()));
+        let mut replies = wire.ask_all(&pipeline).await?.into_iter();
+        for (_, asking, _) in part {
+            let refused = match asking.then(|| replies.next()).flatten() {
+                Some(Value::ServerError(error)) => Some(not_asking(wire.address(), &error)),
+                _ => None,
+            };
+            let reply = replies.next().ok_or_else(|| reply::missing(wire.address()));
+            all.push(refused.map_or(reply, Err));
+        }
     }
     Ok(all)
+}
+
+/// A node that does not let us ask for what is on its way to it.
+fn not_asking(address: &str, error: &ServerError) -> ReadFailure {
+    match error.code() {
+        "NOPERM" => ReadFailure::new(
+            FailureKind::PermissionDenied,
+            format!("{address}: this user may not ask for keys whose slot is on its way there; grant `+asking`"),
+        ),
+        _ => classify::server_failure(address, error),
+    }
 }
 
 pub(super) fn nobodys(key: &str) -> ReadFailure {
