@@ -27,20 +27,40 @@ const RIGHT: [Right; 38] = [
     // The address, in each of its spellings.
     (&[SCALER, ("address", "{main}"), ("listName", "jobs")], ("redis-jobs", 5, 7, true)),
     (&[SCALER, ("addresses", "{main}"), ("listName", "jobs")], ("redis-jobs", 5, 7, true)),
-    (&[SCALER, ("addresses", "{main}, 127.0.0.1:1"), ("listName", "jobs")], ("redis-jobs", 5, 7, true)),
+    // Several: what it was says which of them count.
+    (
+        &[SCALER, ("triggerType", "redis"), ("addresses", "{main}, 127.0.0.1:1"), ("listName", "jobs")],
+        ("redis-jobs", 5, 7, true),
+    ),
     (&[SCALER, ("host", "{host}"), ("port", "{port}"), ("listName", "jobs")], ("redis-jobs", 5, 7, true)),
     (
-        &[SCALER, ("hosts", "{host} , elsewhere"), ("ports", "{port},6379"), ("listName", "jobs")],
+        &[
+            SCALER,
+            ("triggerType", "redis"),
+            ("hosts", "{host} , elsewhere"),
+            ("ports", "{port},6379"),
+            ("listName", "jobs"),
+        ],
         ("redis-jobs", 5, 7, true),
     ),
     // Hosts are appended to addresses, and the first of all counts.
     (
-        &[SCALER, ("address", "{main}"), ("host", "elsewhere"), ("port", "6379"), ("listName", "jobs")],
+        &[
+            SCALER,
+            ("triggerType", "redis"),
+            ("address", "{main}"),
+            ("host", "elsewhere"),
+            ("port", "6379"),
+            ("listName", "jobs"),
+        ],
         ("redis-jobs", 5, 7, true),
     ),
     // `FromEnv`: KEDA has replaced the variable's name by its value and left the key as it is.
     (&[SCALER, ("addressFromEnv", "{main}"), ("listName", "jobs")], ("redis-jobs", 5, 7, true)),
-    (&[SCALER, ("addressesFromEnv", "{main},elsewhere:1"), ("listName", "jobs")], ("redis-jobs", 5, 7, true)),
+    (
+        &[SCALER, ("triggerType", "redis"), ("addressesFromEnv", "{main},elsewhere:1"), ("listName", "jobs")],
+        ("redis-jobs", 5, 7, true),
+    ),
     (&[SCALER, ("hostFromEnv", "{host}"), ("portFromEnv", "{port}"), ("listName", "jobs")], ("redis-jobs", 5, 7, true)),
     (
         &[SCALER, ("hostsFromEnv", "{host}"), ("portsFromEnv", "{port}"), ("listName", "jobs")],
@@ -136,7 +156,7 @@ const WRONG: [Wrong; 22] = [
         None,
         Code::InvalidArgument,
         "the trigger's metadata cannot be used: metadata.listName: missing: the list that is to be counted; e.g. \
-         listName: celery, or autoscaler: celery-high",
+         listName: celery, stream: orders, or autoscaler: celery-high",
     ),
     (
         &[SCALER, ("address", "{main}"), ("listName", "jobs"), ("listLength", "5.0")],
@@ -158,7 +178,7 @@ const WRONG: [Wrong; 22] = [
         None,
         Code::InvalidArgument,
         "the trigger's metadata cannot be used: metadata.listName: missing: the list that is to be counted; \
-         e.g. listName: celery, or autoscaler: celery-high; metadata.listLength: `many` is not a whole number; \
+         e.g. listName: celery, stream: orders, or autoscaler: celery-high; metadata.listLength: `many` is not a whole number; \
          e.g. listLength: \"5\"; metadata.databaseIndex: `one` is not a whole number; e.g. databaseIndex: \
          \"0\"; metadata.enableTLS: `yes` is neither true nor false; write enableTLS: \"true\"; \
          metadata.address: missing: the server that holds the list; e.g. address: redis-service:6379, or \
@@ -169,7 +189,7 @@ const WRONG: [Wrong; 22] = [
         None,
         Code::InvalidArgument,
         "the trigger's metadata cannot be used: metadata.listName: `autoscaler` names a QueueAutoscaler, which has \
-         its own keys; take out listName or autoscaler",
+         its own source; take out listName or autoscaler",
     ),
     (
         &[SCALER, ("autoscaler", "declared"), ("serve", "everything")],
@@ -239,8 +259,8 @@ const WRONG: [Wrong; 22] = [
         &[SCALER, ("address", "{main}"), ("listName", "jobs"), ("triggerType", "redis-sentinel")],
         Some(("redis-jobs", 5)),
         Code::FailedPrecondition,
-        "tidegate will not poll this trigger: metadata.triggerType: `redis-sentinel` is not supported yet; only \
-         triggerType: redis is; keep KEDA's own trigger for this one",
+        "tidegate will not poll this trigger: metadata.sentinelMaster: missing: what the sentinels call the master; \
+         e.g. sentinelMaster: mymaster",
     ),
     (
         &[SCALER, ("address", "{main}"), ("listName", "jobs"), ("activationListLength", "5.5")],

@@ -56,6 +56,12 @@ pub(super) fn connection(
                 keys.problem("sentinelMaster", "missing: what the sentinels call the master", cure);
                 return None;
             };
+            // A URL that was meant for something else: what stands before the `@` is a password, and names are shown.
+            if master.contains('@') {
+                let cure = "write what the sentinels call the master, e.g. sentinelMaster: mymaster";
+                keys.problem("sentinelMaster", "a master's name has no user or password in it", cure);
+                return None;
+            }
             Layout::Sentinel { master }
         }
     };

@@ -55,7 +55,13 @@ fn sentinel(declarer: Declarer<'_>, written: &SentinelConnection, report: &mut R
     const SENTINEL: &str = "spec.redis.sentinel";
     let example = "addresses: [redis-sentinel:26379]";
     let addresses = several(declarer, written.addresses.as_deref(), SENTINEL, example, report);
-    let master = values::text(written.master.as_deref(), &join(SENTINEL, "master"), "master: mymaster", report);
+    let path = join(SENTINEL, "master");
+    let mut master = values::text(written.master.as_deref(), &path, "master: mymaster", report);
+    if master.contains('@') {
+        let cure = "write what the sentinels call the master, such as mymaster; passwords go into passwordFrom";
+        report.problem(&path, "a master's name has no user or password in it", cure);
+        master.clear();
+    }
     let secrets::Login { username, password, tls } = secrets::login(declarer, &written.into(), report);
     Sentinel { addresses, master, username, password, tls }
 }
