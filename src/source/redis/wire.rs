@@ -21,7 +21,7 @@ pub(super) struct Wire {
     /// which a frozen server never sends.
     _driver: Option<AbortOnDropHandle<()>>,
     /// `None` for whoever asks about other things than keys.
-    hot: Option<Node>,
+    hot: Option<Box<Node>>,
     /// Commands sent over the library's connection, by all twins.
     asked: Arc<AtomicU64>,
 }
@@ -33,7 +33,7 @@ impl Wire {
 
     /// With the way of numbers.
     pub(super) fn with(self, hot: Node) -> Self {
-        Wire { hot: Some(hot), ..self }
+        Wire { hot: Some(Box::new(hot)), ..self }
     }
 
     pub(super) fn address(&self) -> &Arc<str> {
@@ -54,7 +54,7 @@ impl Wire {
     pub(super) fn hot(&mut self) -> Result<&mut Node, ReadFailure> {
         let address = &self.address;
         let none = || ReadFailure::new(FailureKind::Unreachable, format!("{address}: not connected for numbers"));
-        self.hot.as_mut().ok_or_else(none)
+        self.hot.as_deref_mut().ok_or_else(none)
     }
 
     /// What the server does not grant on the way of numbers.
@@ -80,7 +80,7 @@ impl Wire {
 
     /// What all this has cost the server since the last call.
     pub(super) fn take_load(&mut self) -> Load {
-        let mut load = self.hot.as_mut().map(Node::take_load).unwrap_or_default();
+        let mut load = self.hot.as_deref_mut().map(Node::take_load).unwrap_or_default();
         load.commands += self.asked.swap(0, Ordering::Relaxed);
         load
     }
