@@ -56,6 +56,9 @@ pub(super) struct Slot {
     blind: bool,
     /// Since the workload was first seen, some trigger had no value to go by: it may be active for all that is known.
     unheard: bool,
+    /// Nothing goes down before: the window before a restart may have held more than anybody wrote down, which shows
+    /// where somebody else raises the workload meanwhile.
+    settles: Tick,
     wakefulness: Wakefulness,
     governor: Governor,
     decision: Decision,
@@ -84,6 +87,7 @@ impl Slot {
             failed: false,
             blind: true,
             unheard: false,
+            settles: Tick::ZERO,
             wakefulness: Wakefulness::new(now, spec.initial_cooldown),
             governor: Governor::new(&spec.behavior),
             decision: Decision {
@@ -445,6 +449,10 @@ impl Slot {
         if chorus.blocked && desired < current {
             desired = current;
             steps.to(Stage::Bounds, desired, observed(chorus));
+        } else if now < self.settles && desired < current {
+            desired = current;
+            steps.to(Stage::Bounds, desired, Reason::MemoryLost);
+            *until = (*until).min(self.settles);
         }
         if desired != call.raw || call.raw != wants {
             *until = (*until).min(self.governor.next_change(now));

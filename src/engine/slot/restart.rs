@@ -9,6 +9,7 @@ use crate::engine::behavior::Governor;
 use crate::engine::envelope::Envelope;
 use crate::engine::memory::Memory;
 use crate::model::Tick;
+use crate::spec::Behavior;
 
 impl Slot {
     pub(in crate::engine) fn memory(&self, now: Tick) -> Memory {
@@ -74,6 +75,10 @@ impl Slot {
             self.wakefulness.active = true;
             self.wakefulness.last_active = Some(now);
             self.unheard = true;
+            self.settles = now.after(match &self.spec.behavior {
+                Behavior::Rules { down, .. } => down.stabilization_window,
+                Behavior::HpaWithoutBehavior { downscale_stabilization } => *downscale_stabilization,
+            });
             self.governor.forget_changes(now);
             if let Some(current) = self.current {
                 self.governor.hold_down(now, current);

@@ -104,7 +104,7 @@ mod tests {
         assert_eq!((address.as_str(), words.get(1).unwrap().as_str()), ("n1:1", "0"));
         let (last, ..) = walk(&next(&step, "5"), 2);
         assert_eq!(next(&last, "0"), "0");
-        assert_eq!(next(&last, &u64::MAX.to_string()), "Nil", "no cursor at all");
+        assert_eq!(next(&last, &u64::MAX.to_string()), "nil", "no cursor at all");
         // A node less in between.
         let (step, address, words) = walk(&cursor, 1);
         assert_eq!((address.as_str(), words.get(1).unwrap().as_str()), ("n0:1", "0"));
