@@ -39,7 +39,6 @@ pub struct Link {
 }
 
 /// The servers behind a link.
-#[expect(clippy::large_enum_variant, reason = "one for each connection, nearly always the larger")]
 pub(super) enum Servers {
     One(One),
     Cluster(Box<Cluster>),

@@ -32,7 +32,6 @@ pub(super) struct Node {
     failures: u32,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one for each node, nearly always up")]
 enum State {
     Up(Wire, Option<AbortOnDropHandle<Unfit>>),
     Away(Revival),
