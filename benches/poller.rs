@@ -1,12 +1,13 @@
-//! What a sample costs: ten thousand lists on one real Redis, ten times a second.
+//! What a sample costs: lists on one real Redis, up to a hundred thousand of them, once and ten times a second.
 //!
-//! Ours is the whole way: poller, schedule, backend, decode, channel, a store of the last value. Its yardstick is a
-//! bare `redis` pipeline of the same commands, built once, in chunks of the same size that are on their way at the
-//! same time, decoded into integers and stored: what a careful user of the library would write. Both take turns in
-//! one process against one server, each on a single-threaded runtime on a thread of its own, and are judged by that
-//! thread's CPU time and by how late their rounds begin.
+//! Ours is the whole way (`poller/ours.rs`). Its yardsticks (`poller/yardsticks.rs`) run in the same process against the
+//! same server in turn, each on a single-threaded runtime on a thread of its own: a bare socket that speaks the protocol
+//! from a prepared request, pipelines of the `redis` library built once, redis-benchmark, and one script a key over one
+//! connection a key, as KEDA does. They are judged by CPU time of their thread and of the server, by allocations, by
+//! how late rounds begin and how long they take, and by what a bystander on the same server waits
+//! (`poller/company.rs`). Goals are the project's; each stands beside its figure.
 //!
-//! `cargo bench --bench poller` (about a minute), `-- --quick` for a smoke run that judges nothing.
+//! `cargo bench --bench poller` (some six minutes), `-- --quick` for a smoke run that judges nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,317 +22,305 @@
     reason = "a measurement may break, prints, and reads the clock"
 )]
 
+#[path = "poller/company.rs"]
+mod company;
+#[path = "poller/ours.rs"]
+mod ours;
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "poller/turn.rs"]
+mod turn;
+#[path = "poller/yardsticks.rs"]
+mod yardsticks;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use support::polling::{autoscaler, list, redis as redis_connection};
+use company::{Producers, pushes, with_bystander};
 use support::redis::RedisProcess;
-use tidegate::clock::Clock;
-use tidegate::model::{Key, Sample, Tick};
-use tidegate::poller::Poller;
-use tidegate::source::memory::MemoryQueues;
-use tidegate::spec::{AutoscalerSpec, Change};
-use tokio::sync::mpsc;
-
-const KEYS: usize = 10_000;
-const INTERVAL: Duration = Duration::from_millis(100);
-const CHUNK: usize = 500;
-/// Samples of a round that come together.
-const PORTION: usize = 1_000;
-/// Full rounds before measuring begins.
-const WARM: usize = 3;
-/// Ours may cost this many times the yardstick's CPU for each sample.
-const GOAL: f64 = 1.5;
+use turn::{Load, Turn, median, quantile};
 
 /// Counts allocations, the library's and ours alike.
 #[global_allocator]
 static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
-/// One turn of one contestant.
-#[derive(Default)]
-struct Turn {
-    rounds: u64,
-    samples: u64,
-    cpu: Duration,
-    server: Duration,
-    allocations: usize,
-    bytes: usize,
-    /// Between a round's due time and its request, milliseconds.
-    lateness: Vec<f64>,
-    /// Between the request and the last value stored, milliseconds.
-    latency: Vec<f64>,
+const FAST: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_secs(1);
+/// Keys of the comparison of all yardsticks.
+const KEYS: usize = 10_000;
+/// Long enough for queues to be found idle, and for the probes after that to have spread.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// How long everything takes.
+struct Pace {
+    span: Duration,
+    /// The same for [`KEYS`] keys, several times in turn.
+    turns: usize,
+    sizes: &'static [usize],
+    intervals: &'static [Duration],
+    /// Keys that have a script and a connection each.
+    scripts: usize,
+    benchmark: usize,
+    /// The long one, and of how many keys.
+    endurance: (usize, Duration),
+    idle: Duration,
 }
 
-fn main() {
+const FULL: Pace = Pace {
+    span: Duration::from_secs(4),
+    turns: 5,
+    sizes: &[100, 1_000, 10_000, 100_000],
+    intervals: &[FAST, SLOW],
+    scripts: 200,
+    benchmark: 5_000_000,
+    endurance: (100_000, Duration::from_secs(60)),
+    idle: IDLE,
+};
+
+const QUICK: Pace = Pace {
+    span: Duration::from_millis(400),
+    turns: 1,
+    sizes: &[100, 1_000],
+    intervals: &[FAST],
+    scripts: 20,
+    benchmark: 100_000,
+    endurance: (1_000, Duration::from_millis(400)),
+    idle: Duration::ZERO,
+};
+
+fn main() -> ExitCode {
     // `cargo bench` says `--bench`; whoever runs us without it (`cargo test --all-targets`) wants to see that it works.
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     let quick = given("--quick") || !given("--bench");
-    let (turns, span) = if quick { (1, Duration::from_millis(700)) } else { (5, Duration::from_secs(3)) };
+    let pace = if quick { QUICK } else { FULL };
+    let mut goals = Goals::default();
+    sizes(&pace);
+    contest(&pace, &mut goals);
+    idle(&pace, &mut goals);
+    company(&pace, &mut goals);
+    endurance(&pace, &mut goals);
+    goals.print();
+    if goals.missed() && !quick { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
 
-    let server = RedisProcess::start();
-    let names = fill(&server);
-    let mut ours = Vec::new();
-    let mut bare = Vec::new();
-    for _ in 0..turns {
-        ours.push(run_ours(&server, &names, span));
-        bare.push(run_bare(&server, &names, span));
+/// Each figure that is judged, beside what it may be at most.
+#[derive(Default)]
+struct Goals(Vec<(String, f64, f64)>);
+
+impl Goals {
+    fn add(&mut self, what: &str, figure: f64, most: f64) {
+        self.0.push((what.to_owned(), figure, most));
     }
-    println!("{KEYS} lists at {} Hz, {turns} turns of {span:?} each, medians\n", 1.0 / INTERVAL.as_secs_f64());
+
+    fn missed(&self) -> bool {
+        self.0.iter().any(|(_, figure, most)| figure > most)
+    }
+
+    fn print(&self) {
+        heading("goals");
+        for (what, figure, most) in &self.0 {
+            let verdict = if figure > most { "MISSED" } else { "met" };
+            println!("{what:<78} {figure:>8.2}   at most {most:<8} {verdict}");
+        }
+    }
+}
+
+// === servers ===
+
+fn all_have_items(key: usize) -> u64 {
+    key as u64 % 7 + 1
+}
+
+fn a_tenth_has_items(key: usize) -> u64 {
+    u64::from(key.is_multiple_of(10))
+}
+
+/// A server with so many lists.
+fn filled(count: usize, expected: fn(usize) -> u64) -> (RedisProcess, Vec<String>) {
+    let server = RedisProcess::with(&["latency-tracking-info-percentiles 50 99 99.9 100"]);
+    // As redis-benchmark has them when it is told to vary a number.
+    let names: Vec<String> = (0..count).map(|key| format!("q:jobs:{key:012}")).collect();
+    let mut connection = server.connect().unwrap();
+    let numbered: Vec<(usize, &String)> = names.iter().enumerate().filter(|(key, _)| expected(*key) > 0).collect();
+    for part in numbered.chunks(10_000) {
+        let mut pipeline = redis::pipe();
+        for (key, name) in part {
+            pipeline.cmd("RPUSH").arg(name).arg(vec!["x"; expected(*key) as usize]).ignore();
+        }
+        pipeline.exec(&mut connection).unwrap();
+    }
+    let _: String = server.command(&["CONFIG", "RESETSTAT"]);
+    (server, names)
+}
+
+// === what is measured ===
+
+fn sizes(pace: &Pace) {
+    heading("by size and pace");
+    head();
+    for count in pace.sizes {
+        let (server, names) = filled(*count, all_have_items);
+        for interval in pace.intervals.iter().copied() {
+            let span = pace.span.max(4 * interval);
+            let load = Load { server: &server, names: &names, interval, span, expected: all_have_items };
+            let name = |what: &str| format!("{count:>6} keys, {:>2} Hz: {what}", 1.0 / interval.as_secs_f64());
+            row(&name("bare socket"), &[yardsticks::bare(load, usize::MAX)]);
+            row(&name("tidegate"), &[ours::run(load, Duration::ZERO)]);
+        }
+    }
+}
+
+fn contest(pace: &Pace, goals: &mut Goals) {
+    let keys = if pace.sizes.contains(&KEYS) { KEYS } else { 1_000 };
+    heading(&format!("{keys} keys, 10 Hz, {} turns of {:?} each, medians", pace.turns, pace.span));
+    head();
+    let (server, names) = filled(keys, all_have_items);
+    let load = Load { server: &server, names: &names, interval: FAST, span: pace.span, expected: all_have_items };
+    let (mut bare, mut chunks, mut library, mut ours) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..pace.turns {
+        bare.push(yardsticks::bare(load, usize::MAX));
+        ours.push(ours::run(load, Duration::ZERO));
+        chunks.push(yardsticks::bare(load, 450));
+        library.push(yardsticks::pipelines(load));
+    }
+    row("bare socket, one burst", &bare);
+    row("bare socket, chunks of 450", &chunks);
+    row("redis library, pipelines built once", &library);
+    row("tidegate", &ours);
+    let few = Load { names: &names[..pace.scripts], ..load };
+    row(&format!("one script and connection a key, {} keys", pace.scripts), &[yardsticks::scripts(few)]);
+    let (rate, _) = yardsticks::redis_benchmark(&server, keys, 4, pace.benchmark);
+    let (_, per_command) = yardsticks::redis_benchmark(&server, keys, 1, pace.benchmark);
     println!(
-        "{:<16} {:>12} {:>12} {:>14} {:>12} {:>18} {:>18}",
-        "", "client", "server", "allocations", "bytes", "lateness ms", "round ms"
+        "redis-benchmark -P 1024: {:.2} M/s over 4 connections; over one, {per_command:.3} µs of the server a command",
+        rate / 1e6
+    );
+
+    let of = |turns: &[Turn], what: fn(&Turn) -> f64| median(turns.iter().map(what));
+    let late =
+        |turns: &[Turn]| quantile(&turns.iter().flat_map(|turn| turn.lateness.clone()).collect::<Vec<_>>(), 0.99);
+    goals.add(
+        "client CPU a sample, times the bare socket's",
+        of(&ours, Turn::client_micros) / of(&bare, Turn::client_micros),
+        2.0,
+    );
+    goals.add("allocations a round", of(&ours, Turn::allocations_a_round), 16.0);
+    goals.add("p99 lateness, times the bare socket's", late(&ours) / late(&bare), 1.5);
+    goals.add("server CPU a sample, times redis-benchmark's", of(&ours, Turn::server_micros) / per_command, 1.15);
+    longest(&server, goals);
+}
+
+/// What the server says of its own commands.
+fn longest(server: &RedisProcess, goals: &mut Goals) {
+    let info: String = server.command(&["INFO", "latencystats"]);
+    for command in ["llen", "exists"] {
+        let prefix = format!("latency_percentiles_usec_{command}:");
+        let Some(line) = info.lines().find_map(|line| line.strip_prefix(&prefix)) else { continue };
+        println!("{command} on the server, µs: {line}");
+        let at =
+            |percentile: &str| line.split(',').find_map(|field| field.strip_prefix(percentile)?.parse::<f64>().ok());
+        goals.add(&format!("{command} on the server, p99.9, µs"), at("p99.9=").unwrap_or(f64::NAN), 100.0);
+    }
+}
+
+fn idle(pace: &Pace, goals: &mut Goals) {
+    let keys = if pace.sizes.contains(&KEYS) { KEYS } else { 1_000 };
+    heading(&format!("{keys} keys of which 90 % are idle, 10 Hz"));
+    head();
+    let (server, names) = filled(keys, a_tenth_has_items);
+    let load = Load { server: &server, names: &names, interval: FAST, span: pace.span, expected: a_tenth_has_items };
+    let flat = yardsticks::bare(load, usize::MAX);
+    let ours = ours::run(load, pace.idle);
+    row("bare socket: all of them, always", std::slice::from_ref(&flat));
+    row("tidegate", std::slice::from_ref(&ours));
+    println!("commands a round: {:.0}", ours.commands as f64 / ours.rounds as f64);
+    goals.add("90 % idle: server CPU, times polling them all", ours.server_micros() / flat.server_micros(), 0.3);
+    longest(&server, goals);
+}
+
+fn company(pace: &Pace, goals: &mut Goals) {
+    let keys = if pace.sizes.contains(&KEYS) { KEYS } else { 1_000 };
+    let (server, names) = filled(keys, all_have_items);
+    let load = Load { server: &server, names: &names, interval: FAST, span: pace.span, expected: all_have_items };
+    heading(&format!("a bystander's commands beside {keys} keys at 10 Hz: µs from when each should have been sent"));
+    let show = |what: &str, waited: &[f64]| {
+        let [p50, p90, p95, p99] = [0.5, 0.9, 0.95, 0.99].map(|at| quantile(waited, at));
+        println!("{what:<44} p50 {p50:>6.0}   p90 {p90:>6.0}   p95 {p95:>6.0}   p99 {p99:>6.0}");
+        p95
+    };
+    let ((), alone) = with_bystander(&server, || std::thread::sleep(pace.span));
+    let alone = show("alone", &alone);
+    show("bare socket, one burst", &with_bystander(&server, || yardsticks::bare(load, usize::MAX)).1);
+    show("bare socket, chunks of 450", &with_bystander(&server, || yardsticks::bare(load, 450)).1);
+    let beside = show("tidegate", &with_bystander(&server, || ours::run(load, Duration::ZERO)).1);
+    goals.add("a bystander's p95, times alone", beside / alone, 2.5);
+
+    heading(&format!("{keys} keys at 10 Hz, and producers who take all of the server"));
+    head();
+    let quiet = ours::run(load, Duration::ZERO);
+    row("tidegate, no producers", std::slice::from_ref(&quiet));
+    let _producers = Producers::start(&server);
+    let ((), alone) = pushes(&server, || std::thread::sleep(pace.span));
+    let (flooded, beside) = pushes(&server, || ours::run(load, Duration::ZERO));
+    let bare = yardsticks::bare(load, usize::MAX);
+    row("bare socket, flooded", std::slice::from_ref(&bare));
+    row("tidegate, flooded", std::slice::from_ref(&flooded));
+    println!("pushes a second: {:.0} k alone, {:.0} k beside tidegate", alone / 1e3, beside / 1e3);
+    let rounds = |turn: &Turn, at| quantile(&turn.latency, at);
+    goals.add("flooded: p50 of a round, times without", rounds(&flooded, 0.5) / rounds(&quiet, 0.5), 2.0);
+    goals.add("flooded: p99 of a round, times the bare socket's", rounds(&flooded, 0.99) / rounds(&bare, 0.99), 1.5);
+}
+
+fn endurance(pace: &Pace, goals: &mut Goals) {
+    let (keys, span) = pace.endurance;
+    heading(&format!("{keys} keys at 10 Hz for {span:?}"));
+    head();
+    let (server, names) = filled(keys, all_have_items);
+    let load = Load { server: &server, names: &names, interval: FAST, span, expected: all_have_items };
+    let (turn, waited) = with_bystander(&server, || ours::run(load, Duration::ZERO));
+    row("tidegate", std::slice::from_ref(&turn));
+    println!(
+        "{:.2} M samples a second; a bystander's commands, µs: p50 {:.0}, p95 {:.0}, p99 {:.0}",
+        turn.samples as f64 / span.as_secs_f64() / 1e6,
+        quantile(&waited, 0.5),
+        quantile(&waited, 0.95),
+        quantile(&waited, 0.99),
+    );
+    goals.add(&format!("{keys} keys at 10 Hz: rounds skipped"), turn.skipped as f64, 0.0);
+    goals.add(&format!("{keys} keys at 10 Hz: p99 of a round, ms"), quantile(&turn.latency, 0.99), 100.0);
+}
+
+// === how it is shown ===
+
+fn heading(text: &str) {
+    println!("\n{text}\n");
+}
+
+fn head() {
+    let [client, server] = ["client µs", "server µs"];
+    println!(
+        "{:<44} {client:>9} {server:>9} {:>11} {:>9} {:>15} {:>17} {:>7}",
+        "", "allocations", "bytes", "lateness ms", "round ms", "rounds"
     );
     println!(
-        "{:<16} {:>12} {:>12} {:>14} {:>12} {:>18} {:>18}",
-        "", "µs/sample", "µs/sample", "per round", "per sample", "p50 / p99", "p50 / p99"
+        "{:<44} {:>9} {:>9} {:>11} {:>9} {:>15} {:>17} {:>7}",
+        "", "a sample", "a sample", "a round", "a sample", "p50 / p99", "p50 / p99", "skipped"
     );
-    let ours_cpu = print("tidegate", &ours);
-    let bare_cpu = print("bare pipeline", &bare);
-    let ratio = ours_cpu / bare_cpu;
-    println!("\nCPU per sample, tidegate / bare pipeline: {ratio:.2} (goal: at most {GOAL})");
-    if !quick && ratio > GOAL {
-        std::process::exit(1);
-    }
 }
 
-/// Lists of 0 to 7 items, an eighth of them empty.
-fn fill(server: &RedisProcess) -> Vec<String> {
-    let names: Vec<String> = (0..KEYS).map(|key| format!("q:tenant-{:03}:jobs:{key:06}", key % 97)).collect();
-    let mut pipeline = redis::pipe();
-    for (key, name) in names.iter().enumerate().filter(|(key, _)| expected(*key) > 0) {
-        pipeline.cmd("RPUSH").arg(name).arg(vec!["x"; expected(key) as usize]).ignore();
-    }
-    pipeline.exec(&mut server.connect().unwrap()).unwrap();
-    names
-}
-
-fn expected(key: usize) -> u64 {
-    key as u64 % 8
-}
-
-// === the contestants ===
-
-fn run_ours(server: &RedisProcess, names: &[String], span: Duration) -> Turn {
-    let connection = redis_connection(server.address());
-    let specs: Vec<Arc<AutoscalerSpec>> =
-        names.iter().map(|name| autoscaler(name, INTERVAL, &[(&connection, list(&[name]))])).collect();
-    let clock = Clock::start();
-    on_own_runtime(server, span, async move |measure| {
-        let (changes, inbox) = mpsc::unbounded_channel();
-        let (samples, mut outbox) = mpsc::channel::<Vec<Sample>>(4);
-        let poller = tokio::spawn(Poller::new(clock, samples, MemoryQueues::new()).run(inbox));
-        for (key, spec) in specs.iter().enumerate() {
-            changes.send(Change::Set(Key(key as u32), Arc::clone(spec))).unwrap();
-        }
-        let mut store = vec![f64::NAN; KEYS];
-        // The first rounds register, connect and prepare; then all keys share one round.
-        let mut warm = 0;
-        while warm < WARM {
-            let (_, samples) = next_round(&mut outbox, &mut store).await;
-            warm += usize::from(samples == KEYS);
-        }
-        measure.begin();
-        let mut origin = None;
-        while measure.running() {
-            let (taken, samples) = next_round(&mut outbox, &mut store).await;
-            measure.round(samples, clock.now().since(taken));
-            // The grid's origin is the poller's own affair: lateness is counted from the earliest phase seen.
-            let origin = *origin.get_or_insert(taken);
-            measure.phase(taken.since(origin));
-        }
-        measure.end();
-        for (key, value) in store.iter().enumerate() {
-            assert_eq!(*value, expected(key) as f64, "key {key}");
-        }
-        drop(changes);
-        poller.await.unwrap();
-    })
-}
-
-/// The portions of one round, kept; when it was taken and how many samples it had.
-async fn next_round(outbox: &mut mpsc::Receiver<Vec<Sample>>, store: &mut [f64]) -> (Tick, usize) {
-    let mut samples = 0;
-    loop {
-        let portion = outbox.recv().await.unwrap();
-        keep(store, &portion);
-        samples += portion.len();
-        // The first rounds, of those who came first, are smaller; nothing depends on how they are counted.
-        if samples >= KEYS || portion.len() < PORTION {
-            return (portion[0].taken, samples);
-        }
-    }
-}
-
-fn keep(store: &mut [f64], batch: &[Sample]) {
-    for sample in batch {
-        if let (Some(slot), Ok(observation)) = (store.get_mut(sample.key.index()), &sample.value) {
-            *slot = observation.backlog;
-        }
-    }
-}
-
-fn run_bare(server: &RedisProcess, names: &[String], span: Duration) -> Turn {
-    let client = redis::Client::open(format!("redis://{}", server.address())).unwrap();
-    let pipelines: Vec<redis::Pipeline> = names
-        .chunks(CHUNK)
-        .map(|names| {
-            let mut pipeline = redis::pipe();
-            for name in names {
-                pipeline.cmd("LLEN").arg(name);
-            }
-            pipeline
-        })
-        .collect();
-    on_own_runtime(server, span, async move |measure| {
-        let connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut store = vec![0_i64; KEYS];
-        let mut timer = tokio::time::interval(INTERVAL);
-        let mut origin = None;
-        let mut warm = 0;
-        while !measure.begun() || measure.running() {
-            timer.tick().await;
-            if warm == WARM && !measure.begun() {
-                measure.begin();
-            }
-            let sent = Instant::now();
-            let asking = pipelines.iter().map(|pipeline| {
-                let mut connection = connection.clone();
-                async move { pipeline.query_async::<Vec<i64>>(&mut connection).await }
-            });
-            let replies = try_join_all(asking).await.unwrap();
-            for (slot, value) in store.iter_mut().zip(replies.iter().flatten()) {
-                *slot = *value;
-            }
-            if warm < WARM {
-                warm += 1;
-                continue;
-            }
-            measure.round(KEYS, sent.elapsed());
-            let origin = *origin.get_or_insert(sent);
-            measure.phase(sent - origin);
-        }
-        measure.end();
-        for (key, value) in store.iter().enumerate() {
-            assert_eq!(*value, expected(key) as i64, "key {key}");
-        }
-    })
-}
-
-// === measuring ===
-
-/// The instruments of one turn.
-struct Measure<'a> {
-    server: &'a RedisProcess,
-    span: Duration,
-    began: Option<Instant>,
-    cpu: Duration,
-    server_cpu: f64,
-    heap: stats_alloc::Stats,
-    phases: Vec<Duration>,
-    turn: Turn,
-}
-
-fn on_own_runtime(server: &RedisProcess, span: Duration, body: impl AsyncFnOnce(&mut Measure<'_>) + Send) -> Turn {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let mut measure = Measure {
-                server,
-                span,
-                began: None,
-                cpu: Duration::ZERO,
-                server_cpu: 0.0,
-                heap: stats_alloc::Stats::default(),
-                phases: Vec::new(),
-                turn: Turn::default(),
-            };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(body(&mut measure));
-            measure.turn
-        });
-        thread.join().unwrap()
-    })
-}
-
-impl Measure<'_> {
-    fn begun(&self) -> bool {
-        self.began.is_some()
-    }
-
-    fn begin(&mut self) {
-        self.server_cpu = self.server.cpu_seconds();
-        self.heap = ALLOCATOR.stats();
-        self.cpu = thread_cpu();
-        self.began = Some(Instant::now());
-    }
-
-    fn running(&self) -> bool {
-        self.began.is_some_and(|began| began.elapsed() < self.span)
-    }
-
-    fn round(&mut self, samples: usize, latency: Duration) {
-        self.turn.rounds += 1;
-        self.turn.samples += samples as u64;
-        self.turn.latency.push(latency.as_secs_f64() * 1e3);
-    }
-
-    fn phase(&mut self, since_first: Duration) {
-        self.phases.push(since_first);
-    }
-
-    fn end(&mut self) {
-        self.turn.cpu = thread_cpu() - self.cpu;
-        let heap = ALLOCATOR.stats() - self.heap;
-        self.turn.allocations = heap.allocations + heap.reallocations;
-        self.turn.bytes = heap.bytes_allocated;
-        self.turn.server = Duration::from_secs_f64(self.server.cpu_seconds() - self.server_cpu);
-        // A round's distance from the nearest grid point, counted from the earliest.
-        let interval = INTERVAL.as_secs_f64();
-        let offsets: Vec<f64> = self
-            .phases
-            .iter()
-            .map(|phase| (phase.as_secs_f64() + interval / 2.0).rem_euclid(interval) - interval / 2.0)
-            .collect();
-        let earliest = offsets.iter().copied().fold(f64::INFINITY, f64::min);
-        self.turn.lateness = offsets.iter().map(|offset| (offset - earliest) * 1e3).collect();
-    }
-}
-
-/// CPU time of this thread: `se.sum_exec_runtime`, the first field of `schedstat`, nanoseconds.
-fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let nanos: u64 = text.split_whitespace().next().unwrap().parse().unwrap();
-    Duration::from_nanos(nanos)
-}
-
-/// Prints a contestant's line and returns its CPU for each sample, microseconds.
-fn print(name: &str, turns: &[Turn]) -> f64 {
-    let per_sample =
-        |of: fn(&Turn) -> f64| median(&turns.iter().map(|turn| of(turn) / turn.samples as f64).collect::<Vec<_>>());
+/// A contestant's line: medians over its turns, quantiles over all rounds.
+fn row(name: &str, turns: &[Turn]) {
     let all = |of: fn(&Turn) -> &Vec<f64>| -> Vec<f64> { turns.iter().flat_map(|turn| of(turn).clone()).collect() };
     let (lateness, latency) = (all(|turn| &turn.lateness), all(|turn| &turn.latency));
-    let cpu = per_sample(|turn| turn.cpu.as_secs_f64() * 1e6);
+    let both = |values: &[f64]| format!("{:.2} / {:.2}", quantile(values, 0.5), quantile(values, 0.99));
     println!(
-        "{name:<16} {cpu:>12.3} {:>12.3} {:>14.0} {:>12.0} {:>18} {:>18}",
-        per_sample(|turn| turn.server.as_secs_f64() * 1e6),
-        median(&turns.iter().map(|turn| turn.allocations as f64 / turn.rounds as f64).collect::<Vec<_>>()),
-        per_sample(|turn| turn.bytes as f64),
-        format!("{:.2} / {:.2}", quantile(&lateness, 0.5), quantile(&lateness, 0.99)),
-        format!("{:.2} / {:.2}", quantile(&latency, 0.5), quantile(&latency, 0.99)),
+        "{name:<44} {:>9.3} {:>9.3} {:>11.0} {:>9.0} {:>15} {:>17} {:>7}",
+        median(turns.iter().map(Turn::client_micros)),
+        median(turns.iter().map(Turn::server_micros)),
+        median(turns.iter().map(Turn::allocations_a_round)),
+        median(turns.iter().map(|turn| turn.bytes as f64 / turn.samples as f64)),
+        both(&lateness),
+        both(&latency),
+        turns.iter().map(|turn| turn.skipped).sum::<u64>(),
     );
-    cpu
-}
-
-fn median(values: &[f64]) -> f64 {
-    quantile(values, 0.5)
-}
-
-fn quantile(values: &[f64], at: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let position = ((sorted.len().saturating_sub(1)) as f64 * at).round() as usize;
-    sorted.get(position).copied().unwrap_or(f64::NAN)
 }
