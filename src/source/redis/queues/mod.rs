@@ -2,7 +2,7 @@
 //! flight, and the age of the oldest item.
 //!
 //! Each turns its block of the manifest into reads ([`Wanted`]). What one number answers is a plain read, and cheap;
-//! what takes several steps is a [`Survey`]. Keys and types are the frameworks' own as of the versions that each file
+//! what takes several steps is a [`Survey`](super::Survey). Keys and types are the frameworks' own as of the versions that each file
 //! names; nothing here writes, and no command costs more than a bounded number of items.
 
 pub(super) mod arq;
