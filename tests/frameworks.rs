@@ -358,7 +358,7 @@ fn dramatiq_wakes_for_what_is_due() {
     let Some(mut story) = Story::begin(Library::Dramatiq, &json!({}), dramatiq()) else { return };
     story.driver.enqueue_delayed(3, 60.0);
     story.driver.enqueue_delayed(2, 1.0);
-    story.apart("3 for in a minute, 2 due after a second", [5.0, 0.0, 0.0], [2.0, 0.0, 2.0]);
+    story.apart("3 for in a minute, 2 due after a second", [5.0, 0.0, 0.0], [0.0, 0.0, 2.0]);
     story.end("depth, in flight", "depth, in flight, due");
 }
 

@@ -2,8 +2,8 @@
 //! flight, and the age of the oldest item.
 //!
 //! Each turns its block of the manifest into reads ([`Wanted`]). What one number answers is a plain read, and cheap;
-//! what takes several steps is a [`Survey`](super::Survey). Keys and types are the frameworks' own as of the versions that each file
-//! names; nothing here writes, and no command costs more than a bounded number of items.
+//! what takes several steps is a [`Survey`](super::Survey). Keys and types are the frameworks' own as of the versions
+//! that each file names; nothing here writes, and no command costs more than a bounded number of items.
 
 pub(super) mod arq;
 pub(super) mod bullmq;
