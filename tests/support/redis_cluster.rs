@@ -145,7 +145,7 @@ impl RedisCluster {
                 pipes[self.home(key)].cmd("RPUSH").arg(key).arg(vec!["x"; items(i)]).ignore();
             }
         }
-        for (node, pipe) in self.nodes.iter().zip(pipes) {
+        for (node, pipe) in self.nodes.iter().zip(pipes).filter(|(_, pipe)| pipe.cmd_iter().next().is_some()) {
             pipe.exec(&mut node.connect().unwrap()).unwrap();
         }
     }
