@@ -90,8 +90,9 @@ proptest! {
             world.happen(happening);
         }
         world.refuse = false;
-        // One replica a minute from twelve to none, and every window.
-        let rest = world.horizon() * 13 + 10_000;
+        // One replica a minute from twelve to none, and every window; and `load` follows what is in flight for many times
+        // as long as it takes to drain (7 s here).
+        let rest = world.horizon() * 13 + 150_000;
         let mut waited = 0;
         while waited < rest {
             world.pass(2_500);
