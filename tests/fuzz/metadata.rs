@@ -209,9 +209,11 @@ impl Object {
             }
             if value.contains(SECRET) {
                 let lower = key.to_lowercase();
-                let hidden = SECRET_KEYS.iter().any(|part| lower.contains(part))
-                    // A list may be called what it likes, and its name is shown.
-                    || (!lower.starts_with("listname") && only_as_userinfo(value));
+                // A list, a stream or a group may be called what it likes, and its name is shown.
+                let name = lower.strip_suffix("fromenv").unwrap_or(&lower);
+                let is_name = matches!(name, "listname" | "stream" | "consumergroup");
+                let hidden =
+                    SECRET_KEYS.iter().any(|part| lower.contains(part)) || (!is_name && only_as_userinfo(value));
                 if !hidden {
                     return false;
                 }
