@@ -27,7 +27,8 @@ pub struct Turn {
     pub server: Duration,
     pub allocations: usize,
     pub bytes: usize,
-    pub commands: u64,
+    /// Commands by name.
+    pub commands: [(&'static str, u64); 3],
     /// Between a round's due time and its request, milliseconds.
     pub lateness: Vec<f64>,
     /// Between the request and the last value stored, milliseconds.
@@ -53,7 +54,7 @@ pub struct Measure<'a> {
     load: Load<'a>,
     began: Option<Instant>,
     cpu: Duration,
-    server: (f64, u64),
+    server: (f64, [u64; 3]),
     heap: stats_alloc::Stats,
     phases: Vec<Duration>,
     turn: Turn,
@@ -67,7 +68,7 @@ pub fn on_own_runtime<'a>(load: Load<'a>, body: impl AsyncFnOnce(&mut Measure<'a
                 load,
                 began: None,
                 cpu: Duration::ZERO,
-                server: (0.0, 0),
+                server: (0.0, [0; 3]),
                 heap: stats_alloc::Stats::default(),
                 phases: Vec::new(),
                 turn: Turn::default(),
@@ -107,24 +108,26 @@ impl Measure<'_> {
         self.turn.bytes = heap.bytes_allocated;
         let (cpu, commands) = books(self.load.server);
         self.turn.server = Duration::from_secs_f64(cpu - self.server.0);
-        self.turn.commands = commands - self.server.1;
-        // A round's distance from the nearest grid point, counted from the earliest.
+        self.turn.commands = std::array::from_fn(|at| (COMMANDS[at], commands[at] - self.server.1[at]));
+        // A round's distance from the nearest grid point. Nobody is early: the grid is where the most punctual ones are
+        // (not the one that is earliest, which may be half an interval late).
         let interval = self.load.interval.as_secs_f64();
         let offset = |phase: &Duration| (phase.as_secs_f64() + interval / 2.0).rem_euclid(interval) - interval / 2.0;
         let offsets: Vec<f64> = self.phases.iter().map(offset).collect();
-        let earliest = offsets.iter().copied().fold(f64::INFINITY, f64::min);
-        self.turn.lateness = offsets.iter().map(|offset| (offset - earliest) * 1e3).collect();
+        let punctual = quantile(&offsets, 0.02);
+        self.turn.lateness = offsets.iter().map(|offset| (offset - punctual).max(0.0) * 1e3).collect();
         let grid = |phase: Option<&Duration>| phase.map_or(0.0, |phase| (phase.as_secs_f64() / interval).round());
         let due = grid(self.phases.iter().max()) - grid(self.phases.iter().min()) + 1.0;
         self.turn.skipped = (due as u64).saturating_sub(self.turn.rounds);
     }
 }
 
-/// CPU seconds of a server, and commands that it has run.
-fn books(server: &RedisProcess) -> (f64, u64) {
-    let info: String = server.command(&["INFO", "stats"]);
-    let commands = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")?.parse().ok());
-    (server.cpu_seconds(), commands.unwrap_or(0))
+/// What numbers are asked with.
+const COMMANDS: [&str; 3] = ["llen", "exists", "client|caching"];
+
+/// CPU seconds of a server, and how often it has run each of these.
+fn books(server: &RedisProcess) -> (f64, [u64; 3]) {
+    (server.cpu_seconds(), COMMANDS.map(|command| server.calls(command)))
 }
 
 /// CPU time of this thread: `se.sum_exec_runtime`, the first field of `schedstat`, nanoseconds.

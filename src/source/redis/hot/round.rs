@@ -13,10 +13,12 @@ use super::reads::Reads;
 use super::request::{Answer, CACHING, CHUNK, CHUNK_BYTES, Chunk, Entry, Group};
 use super::{Ear, Node, Oddity, hello, wire};
 
-/// A trip that takes longer than this has more chunks on their way at a time: one more for each that is answered from
-/// then on, and the next trip begins with as many. A fifth of the interval of ten rounds a second: ten thousand keys of
-/// a server nearby take a quarter of it.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// What a chunk may take, on average, from being sent to its last reply. A server nearby that is not busy takes half of
+/// it. One that is far away, or flooded, takes more: then more chunks are on their way at a time (see [`Pace`]).
+const CHUNK_TIME: Duration = Duration::from_micros(200);
+
+/// The timers' grain: trips that are shorter say nothing.
+const GRAIN: Duration = Duration::from_millis(2);
 
 /// Chunks on their way at a time, at most: with a millisecond each they bridge sixteen milliseconds.
 const FLYING: usize = 16;
@@ -46,13 +48,48 @@ struct Reading {
     caching: bool,
 }
 
+/// How a trip goes, by what it may take: from trip to trip one chunk more or less is on its way at a time, so that there
+/// are as few of them as will do; but a trip that crawls has one more for each that is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Pace {
+    /// Up to three quarters of it.
+    #[default]
+    Quick,
+    /// All of it.
+    Fair,
+    /// Up to four times as much.
+    Slow,
+    Crawling,
+}
+
+impl Pace {
+    fn slower(self) -> Self {
+        match self {
+            Pace::Quick => Pace::Fair,
+            Pace::Fair => Pace::Slow,
+            Pace::Slow | Pace::Crawling => Pace::Crawling,
+        }
+    }
+
+    /// How long it lasts.
+    fn length(self, allowed: Duration) -> Duration {
+        match self {
+            Pace::Quick => allowed * 3 / 4,
+            Pace::Fair => allowed / 4,
+            Pace::Slow => allowed * 3,
+            Pace::Crawling => Duration::MAX,
+        }
+    }
+}
+
 impl Node {
     /// Sends all segments of `part` and takes their replies.
     pub(super) async fn trip(&mut self, part: &mut Part, round: &Shared<'_>) -> Result<(), Broken> {
         let mut reading = Reading { segment: 0, taken: 0, caching: self.ear.terms.tracked };
         let (mut sent, mut flying) = (0, 0);
-        let mut slow = false;
-        let mut patience = pin!(tokio::time::sleep(PATIENCE));
+        let mut pace = Pace::default();
+        let allowed = GRAIN.max(CHUNK_TIME * u32::try_from(part.segments.len()).unwrap_or(u32::MAX));
+        let mut bell = pin!(tokio::time::sleep(pace.length(allowed)));
         let mut late = pin!(tokio::time::sleep(self.bound));
         loop {
             while flying < self.window && sent < part.segments.len() {
@@ -68,18 +105,24 @@ impl Node {
                 tokio::select! {
                     biased;
                     filled = self.line.fill() => filled?,
-                    () = &mut patience, if !slow => slow = true,
+                    () = &mut bell, if pace != Pace::Crawling => {
+                        pace = pace.slower();
+                        bell.set(tokio::time::sleep(pace.length(allowed)));
+                    }
                     () = &mut late => return Err(Broken::Late(self.bound)),
                 }
             }
             flying -= 1;
-            if slow {
+            if pace == Pace::Crawling {
                 self.window = (self.window + 1).min(FLYING);
             }
             late.set(tokio::time::sleep(self.bound));
         }
-        if !slow {
-            self.window = self.window.saturating_sub(1).max(1);
+        match pace {
+            // However many there are on their way, a short trip is over before that matters.
+            Pace::Quick if allowed > GRAIN => self.window = self.window.saturating_sub(1).max(1),
+            Pace::Slow => self.window = (self.window + 1).min(FLYING),
+            Pace::Quick | Pace::Fair | Pace::Crawling => {}
         }
         Ok(())
     }
@@ -235,7 +278,9 @@ impl Round<'_> {
     fn group(&mut self, group: Option<&mut Group>, is_caching: bool, frame: &[u8], ear: &mut Ear) {
         let Some(group) = group else { return };
         if is_caching {
-            if let Value::ServerError(error) = hello::value(frame)
+            // (Reading what it says takes room that a round does not need otherwise.)
+            if frame.first() != Some(&b'+')
+                && let Value::ServerError(error) = hello::value(frame)
                 && ear.terms.tracked
             {
                 ear.untracked(self.reads, hello::words(&error));
