@@ -89,13 +89,16 @@ const QUICK: Pace = Pace {
     idle: Duration::ZERO,
 };
 
+/// What is measured together, and its name.
+type Part = (&'static str, fn(&Pace, &mut Goals));
+
 fn main() -> ExitCode {
     // `cargo bench` says `--bench`; whoever runs us without it (`cargo test --all-targets`) wants to see that it works.
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     let quick = given("--quick") || !given("--bench");
     let pace = if quick { QUICK } else { FULL };
     let mut goals = Goals::default();
-    let parts: [(&str, fn(&Pace, &mut Goals)); 5] =
+    let parts: [Part; 5] =
         [("sizes", sizes), ("contest", contest), ("idle", idle), ("company", company), ("endurance", endurance)];
     let all = !parts.iter().any(|(name, _)| given(name));
     for (_, part) in parts.iter().filter(|(name, _)| all || given(name)) {
