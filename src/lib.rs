@@ -46,7 +46,7 @@
 //! | Sentinels, Clusters, who is the master now | `source/redis/topology/` |
 //! | what happens when a server dies | `poller/task.rs`, `poller/backoff.rs` |
 //! | Sentinels, Clusters, replicas; failovers | `source/redis/topology/` |
-//! | what happens when a password or a certificate changes | `poller/renewal.rs`, `source/redis/material.rs` |
+//! | what happens when a password or a certificate changes | `poller/renewal.rs`, `source/material.rs` |
 //! | what one namespace may ask for, and who is held back | [`spec::limits`], `poller/budget.rs`, `runtime/tenants.rs` |
 //! | which servers anybody may be led to | [`spec::grants`] |
 //! | what KEDA is answered | `serve/keda/answer.rs` |

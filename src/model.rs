@@ -218,6 +218,12 @@ pub struct Observation {
     pub added: Measure,
     /// Ever taken by the workers, by the source's own counter.
     pub taken: Measure,
+    /// How old this was already when it was read, seconds: a Prometheus' last sample. Not known: new.
+    pub age: Measure,
+    /// Partitions, segments or shards that the work is divided into: more replicas than that find nothing to do.
+    pub partitions: Measure,
+    /// The workers are dividing the work anew, and are at rest meanwhile.
+    pub rebalancing: bool,
     /// Nobody takes items until somebody resumes the queue.
     pub paused: bool,
 }
@@ -239,6 +245,9 @@ impl Observation {
         self.limit = self.limit.with(part.limit, sum);
         self.added = self.added.with(part.added, sum);
         self.taken = self.taken.with(part.taken, sum);
+        self.age = self.age.with(part.age, f64::max);
+        self.partitions = self.partitions.with(part.partitions, f64::max);
+        self.rebalancing |= part.rebalancing;
         self.paused |= part.paused;
     }
 }

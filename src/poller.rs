@@ -257,7 +257,7 @@ impl Poller {
                     look_every: self.look_every,
                     cap: match &spec.server {
                         Server::Redis(server) => server.max_commands_per_second,
-                        Server::Memory => None,
+                        Server::Postgres(_) | Server::Prometheus(_) | Server::Scrape(_) | Server::Memory => None,
                     },
                     samples: self.samples.clone(),
                     rounds: Arc::clone(&self.rounds),
@@ -267,6 +267,9 @@ impl Poller {
                         let backend = RedisBackend::new(server.clone(), self.secrets.clone());
                         let backend = backend.behind(self.fence.clone());
                         self.tasks.spawn(Task::new(backend, around).run(inbox));
+                    }
+                    Server::Postgres(_) | Server::Prometheus(_) | Server::Scrape(_) => {
+                        self.tasks.spawn(Task::new(crate::source::unread::Unread, around).run(inbox));
                     }
                     Server::Memory => {
                         self.tasks.spawn(Task::new(MemoryBackend::new(self.memory.clone()), around).run(inbox));
@@ -291,7 +294,8 @@ mod tests {
     use super::*;
     use crate::model::{AutoscalerId, FailureKind, ReadFailure};
     use crate::spec::{
-        Behavior, Bounds, Fallback, FallbackBehavior, MilliValue, Origin, Pause, Policy, Source, TriggerSpec,
+        Behavior, Bounds, Fallback, FallbackBehavior, MilliValue, Origin, Partitioning, Pause, Policy, Source,
+        TriggerSpec,
     };
     use crate::telemetry::names;
     use metrics_exporter_prometheus::PrometheusBuilder;
@@ -318,6 +322,7 @@ mod tests {
                 policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
                 activation_threshold: 0.0,
                 max_sample_age: None,
+                partitioning: Partitioning::default(),
             }],
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: Duration::ZERO },
             fallback: Fallback { after: Duration::ZERO, behavior: FallbackBehavior::Hold },

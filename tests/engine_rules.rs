@@ -50,6 +50,7 @@ fn trigger(position: usize) -> TriggerSpec {
         policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
         activation_threshold: 0.0,
         max_sample_age: None,
+        partitioning: Partitioning::default(),
     }
 }
 

@@ -24,7 +24,7 @@ use support::polling::{self, Polling, autoscaler, backlog_of, connection, kind_o
 use support::redis::{CONNECTIONS, Certificates, RedisProcess, free_port};
 use tidegate::model::{FailureKind, Key, Sample, Tick};
 use tidegate::poller::BACKOFF_CAP;
-use tidegate::spec::{ConnectionSpec, RedisServer, RedisTls, Secret, SecretRef};
+use tidegate::spec::{ClientTls, ConnectionSpec, RedisServer, Secret, SecretRef};
 
 const FAST: Duration = Duration::from_millis(50);
 /// What a busy machine may add to anything.
@@ -234,7 +234,7 @@ fn tls_is_spoken_and_certificates_are_checked() {
 
     let with = |tls| connection(RedisServer { tls, ..redis_server(format!("localhost:{port}")) });
     let tls = |authorities, insecure_skip_verify| {
-        with(Some(RedisTls { authorities, insecure_skip_verify, ..RedisTls::default() }))
+        with(Some(ClientTls { authorities, insecure_skip_verify, ..ClientTls::default() }))
     };
     let polling = Polling::start();
     let jobs = || list(&["jobs"]);

@@ -39,6 +39,7 @@ fn spec(name: &str) -> Arc<AutoscalerSpec> {
             policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
             activation_threshold: 0.0,
             max_sample_age: None,
+            partitioning: Partitioning::default(),
         }],
         behavior: Behavior::Rules { up: rules(), down: rules() },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },

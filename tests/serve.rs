@@ -20,8 +20,8 @@ use tidegate::serve::keda::{KedaScaler, Parts};
 use tidegate::serve::{grpc, ready::Readiness};
 use tidegate::spec::grants::Grants;
 use tidegate::spec::{
-    AutoscalerSpec, Behavior, Bounds, ConnectionSpec, Fallback, FallbackBehavior, Load, MilliValue, Origin, Pause,
-    Policy, ScalingRules, SelectPolicy, Server, Source, TargetRef, TriggerSpec,
+    AutoscalerSpec, Behavior, Bounds, ConnectionSpec, Fallback, FallbackBehavior, Load, MilliValue, Origin,
+    Partitioning, Pause, Policy, ScalingRules, SelectPolicy, Server, Source, TargetRef, TriggerSpec,
 };
 use tidegate::telemetry::prometheus::Prometheus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -137,6 +137,7 @@ fn trigger(name: &str, policy: Policy) -> TriggerSpec {
         policy,
         activation_threshold: 0.0,
         max_sample_age: None,
+        partitioning: Partitioning::default(),
     }
 }
 

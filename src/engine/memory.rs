@@ -11,8 +11,9 @@ use super::ratelimit::RememberedChange;
 use crate::model::{Measure, Observation, Replicas};
 
 /// First byte of every memory. Raise it when the layout changes, and keep reading the old ones: 2 has `open`, 3 has more
-/// of an observation than its backlog.
-const VERSION: u8 = 3;
+/// of an observation than its backlog, 4 has partitions.
+const VERSION: u8 = 4;
+const WITHOUT_PARTITIONS: u8 = 3;
 const BACKLOG_ONLY: u8 = 2;
 const WITHOUT_OPEN: u8 = 1;
 
@@ -77,7 +78,8 @@ impl Memory {
                 out.float(seen.backlog);
                 out.optional(seen.in_flight.get(), Writer::float);
                 out.optional(seen.limit.get(), Writer::float);
-                out.number(u64::from(seen.paused));
+                out.number(u64::from(seen.paused) | u64::from(seen.rebalancing) << 1);
+                out.optional(seen.partitions.get(), Writer::float);
                 out.optional(usual.get(), Writer::float);
             });
         }
@@ -182,12 +184,12 @@ impl Reader<'_> {
         if version <= BACKLOG_ONLY {
             return Some(seen);
         }
-        Some(Observation {
-            in_flight: self.measure()?,
-            limit: self.measure()?,
-            paused: self.number().filter(|flag| *flag <= 1)? == 1,
-            ..seen
-        })
+        let (in_flight, limit) = (self.measure()?, self.measure()?);
+        let old = version <= WITHOUT_PARTITIONS;
+        let flags = self.number().filter(|flags| *flags <= if old { 1 } else { 3 })?;
+        let partitions = if old { Measure::UNKNOWN } else { self.measure()? };
+        let (paused, rebalancing) = (flags & 1 != 0, flags & 2 != 0);
+        Some(Observation { in_flight, limit, paused, rebalancing, partitions, ..seen })
     }
 
     fn measure(&mut self) -> Option<Measure> {

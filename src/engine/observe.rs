@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::policy::{self, Tolerance};
 use crate::model::{Health, Measure, Observation, Reason, Replicas, Tick, TriggerReport};
-use crate::spec::{Fallback, FallbackBehavior, Policy};
+use crate::spec::{Fallback, FallbackBehavior, Partitioning, Policy};
 
 /// The part of a trigger's spec that every evaluation needs, next to each other in memory.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,9 @@ pub(super) struct Rule {
     pub(super) failing_since: Option<Tick>,
     /// How much has been in flight for some time, where the policy goes by that.
     pub(super) usual: Measure,
+    pub(super) partitioning: Partitioning,
+    /// Since when its workers have been seen dividing the work anew.
+    pub(super) rebalancing_since: Option<Tick>,
 }
 
 impl Rule {
@@ -46,6 +49,8 @@ pub(super) struct Chorus {
     /// Something was never read.
     pub(super) pending: bool,
     pub(super) fallback: bool,
+    /// Workers divide the work anew, and have not taken too long over it.
+    pub(super) rebalancing: bool,
     /// When this would change without another event.
     pub(super) until: Tick,
 }
@@ -107,6 +112,12 @@ fn judge(rule: &Rule, report: &mut TriggerReport, at: Circumstances, chorus: &mu
     let wish = seen.and_then(|seen| Some((seen, wish(rule, &seen, at)?)));
     match wish {
         Some((seen, (wants, reason))) => {
+            if let Some(settled) = rule.rebalancing_since.map(|since| since.after(rule.partitioning.hold_for))
+                && at.now < settled
+            {
+                chorus.rebalancing = true;
+                chorus.until = chorus.until.min(settled);
+            }
             report.active = is_active(rule, &seen);
             report.wants = Some(wants);
             report.reason = reason;
@@ -135,6 +146,12 @@ fn wish(rule: &Rule, seen: &Observation, at: Circumstances) -> Option<(Replicas,
         // A fixed size is for when there is work.
         Policy::Fixed { .. } if !is_active(rule, seen) => (0, Reason::Idle),
         policy => policy::want(&policy, seen, rule.usual, at.current, at.tolerance)?,
+    };
+    let partitions = seen.partitions.get().filter(|_| rule.partitioning.bounds_replicas);
+    let (wants, reason) = match partitions.map(policy::rounded_up) {
+        // Replicas beyond that would idle.
+        Some(most) if wants > most => (most, Reason::PartitionLimit),
+        _ => (wants, reason),
     };
     // More replicas would find nothing to take.
     Some(if seen.paused && wants > at.current { (at.current, Reason::QueuePaused) } else { (wants, reason) })

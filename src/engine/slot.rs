@@ -150,6 +150,8 @@ impl Slot {
                 since: before.map_or(now, |rule| rule.since),
                 failing_since: before.and_then(|rule| rule.failing_since),
                 usual: before.map_or(Measure::UNKNOWN, |rule| rule.usual),
+                partitioning: trigger.partitioning,
+                rebalancing_since: before.and_then(|rule| rule.rebalancing_since),
             });
             reports.push(known.and_then(|i| old.get(i)).cloned().unwrap_or_else(TriggerReport::pending));
         }
@@ -180,6 +182,8 @@ impl Slot {
         });
         match value {
             Ok(observation) => {
+                // What was old when it was read is as old as that.
+                let taken = taken.before(age(&observation));
                 let since = report.taken.map_or(Duration::ZERO, |before| taken.since(before));
                 rule.usual = policy::follow(&rule.policy, rule.usual, observation.in_flight, since);
                 report.value = Some(observation.backlog);
@@ -187,6 +191,7 @@ impl Slot {
                 report.taken = Some(taken);
                 report.failure = None;
                 rule.failing_since = None;
+                rule.rebalancing_since = observation.rebalancing.then(|| rule.rebalancing_since.unwrap_or(taken));
                 self.sampled = true;
             }
             Err(failure) => {
@@ -449,6 +454,10 @@ impl Slot {
         if chorus.blocked && desired < current {
             desired = current;
             steps.to(Stage::Bounds, desired, observed(chorus));
+        } else if chorus.rebalancing && desired != current && current > 0 {
+            // Another worker, or one fewer, has them all begin again.
+            desired = current;
+            steps.to(Stage::Bounds, desired, Reason::Rebalancing);
         } else if now < self.settles && desired < current {
             desired = current;
             steps.to(Stage::Bounds, desired, Reason::MemoryLost);
@@ -471,6 +480,12 @@ impl Slot {
         steps.to(Stage::Pause, paused, reason);
         paused
     }
+}
+
+/// How old something was already when it was read.
+fn age(seen: &Observation) -> Duration {
+    // Beyond what a duration holds: older than anything that counts.
+    seen.age.get().map_or(Duration::ZERO, |age| Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX))
 }
 
 fn observed(chorus: &Chorus) -> Reason {

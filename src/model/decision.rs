@@ -58,6 +58,10 @@ pub enum Reason {
     ConcurrencyLimit,
     /// Nobody takes items from the queue until it is resumed: no scale-up.
     QueuePaused,
+    /// The work is divided into no more parts than this.
+    PartitionLimit,
+    /// The workers divide the work anew: until they have, nothing changes.
+    Rebalancing,
     /// Something is above its activation threshold.
     Active,
     /// Nothing is active, but `cooldownPeriod` has not passed.
@@ -89,7 +93,7 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of their declaration; whoever adds one adds it here.
-    pub const ALL: [Reason; 31] = [
+    pub const ALL: [Reason; 33] = [
         Reason::Unchanged,
         Reason::NoSampleYet,
         Reason::Fresh,
@@ -102,6 +106,8 @@ impl Reason {
         Reason::WorkInFlight,
         Reason::ConcurrencyLimit,
         Reason::QueuePaused,
+        Reason::PartitionLimit,
+        Reason::Rebalancing,
         Reason::Active,
         Reason::Cooldown,
         Reason::InitialCooldown,
@@ -138,6 +144,8 @@ impl Reason {
             Reason::WorkInFlight => "WorkInFlight",
             Reason::ConcurrencyLimit => "ConcurrencyLimit",
             Reason::QueuePaused => "QueuePaused",
+            Reason::PartitionLimit => "PartitionLimit",
+            Reason::Rebalancing => "Rebalancing",
             Reason::Active => "Active",
             Reason::Cooldown => "Cooldown",
             Reason::InitialCooldown => "InitialCooldown",

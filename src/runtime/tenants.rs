@@ -116,7 +116,8 @@ mod tests {
     use super::*;
     use crate::model::AutoscalerId;
     use crate::spec::{
-        Behavior, Bounds, Fallback, FallbackBehavior, MilliValue, Origin, Pause, Policy, Server, Source, TriggerSpec,
+        Behavior, Bounds, Fallback, FallbackBehavior, MilliValue, Origin, Partitioning, Pause, Policy, Server, Source,
+        TriggerSpec,
     };
     use std::time::Duration;
 
@@ -140,6 +141,7 @@ mod tests {
                 policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
                 activation_threshold: 0.0,
                 max_sample_age: None,
+                partitioning: Partitioning::default(),
             }],
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: second },
             fallback: Fallback { after: second, behavior: FallbackBehavior::Hold },

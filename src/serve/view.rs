@@ -169,6 +169,12 @@ struct ReportView {
     added: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     taken: Option<f64>,
+    /// Parts that the work is divided into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<f64>,
+    /// The workers divide it anew.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    rebalancing: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     paused: bool,
     /// The polling round that last spoke of it.
@@ -352,6 +358,8 @@ impl Moment {
                 limit: report.facts.limit.get(),
                 added: report.facts.added.get(),
                 taken: report.facts.taken.get(),
+                partitions: report.facts.partitions.get(),
+                rebalancing: report.facts.rebalancing,
                 paused: report.facts.paused,
                 round: report.round.map(|round| round.0),
                 taken_at: report.taken.map(|taken| self.written(taken)),

@@ -17,6 +17,8 @@ pub(super) const fn reason(reason: Reason) -> &'static str {
         Reason::WorkInFlight => "work in flight keeps its slots",
         Reason::ConcurrencyLimit => "the queue lets no more jobs run at once",
         Reason::QueuePaused => "the queue is paused: nobody takes what waits",
+        Reason::PartitionLimit => "the work is divided into no more parts than this",
+        Reason::Rebalancing => "the workers divide the work anew, and nothing changes until they have",
         Reason::Active => "there is work",
         Reason::Cooldown => "there is no work, but the cooldown has not passed",
         Reason::InitialCooldown => "there was no work yet, but the initial cooldown has not passed",

@@ -14,13 +14,14 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::Material;
 use crate::source::secrets::{Absent, Secrets};
-use crate::spec::{PemRef, RedisServer, Secret, SecretKey, SecretRef, UserRef};
+use crate::spec::{Login, PemRef, Secret, SecretKey, SecretRef, UserRef};
 
 /// The longest file that is read. Bundles of all public authorities are some 200 KiB; whoever names a device or a log
 /// by mistake is told so, and does not fill the memory.
@@ -84,26 +85,28 @@ impl fmt::Display for Place {
 }
 
 /// Everything that one connect needs to know beyond the address.
-pub(super) struct Credentials {
-    pub(super) username: Option<String>,
-    pub(super) password: Option<Secret>,
-    pub(super) authorities: Option<Pem>,
-    pub(super) client: Option<(Pem, Pem)>,
+pub(in crate::source) struct Credentials {
+    pub(in crate::source) username: Option<String>,
+    pub(in crate::source) password: Option<Secret>,
+    pub(in crate::source) authorities: Option<Pem>,
+    pub(in crate::source) client: Option<(Pem, Pem)>,
     /// What they were read from; `None` if from nothing that may change.
-    pub(super) material: Option<Material>,
+    pub(in crate::source) material: Option<Material>,
 }
 
 /// Something in PEM, or any other thing that was read: what and where it is, for messages, and what it holds.
-pub(super) struct Pem {
-    pub(super) what: &'static str,
-    pub(super) place: String,
-    pub(super) bytes: Vec<u8>,
+pub(in crate::source) struct Pem {
+    pub(in crate::source) what: &'static str,
+    pub(in crate::source) place: String,
+    pub(in crate::source) bytes: Vec<u8>,
 }
 
 /// Reads the credentials of one server, again and again.
 #[derive(Clone)]
-pub(super) struct Reader {
-    server: Arc<RedisServer>,
+pub(in crate::source) struct Reader {
+    username: Option<UserRef>,
+    password: Option<SecretRef>,
+    patience: Duration,
     secrets: Secrets,
     places: Arc<[(Part, Place)]>,
     /// Whoever reads holds it, in the thread that may hang.
@@ -121,43 +124,51 @@ enum Unread {
 }
 
 impl Reader {
-    pub(super) fn new(server: Arc<RedisServer>, secrets: Secrets) -> Self {
+    pub(in crate::source) fn new(login: Login<'_>, connect_timeout: Duration, secrets: Secrets) -> Self {
         let mut places = Vec::new();
-        match &server.username {
+        match login.username {
             Some(UserRef::File(path)) => places.push((Part::Username, Place::File(path.clone()))),
             Some(UserRef::Kubernetes(key)) => places.push((Part::Username, Place::Secret(key.clone()))),
             Some(UserRef::Inline(_) | UserRef::Env(_)) | None => {}
         }
-        match &server.password {
+        match login.password {
             Some(SecretRef::File(path)) => places.push((Part::Password, Place::File(path.clone()))),
             Some(SecretRef::Kubernetes(key)) => places.push((Part::Password, Place::Secret(key.clone()))),
             Some(SecretRef::Inline(_) | SecretRef::Env(_)) | None => {}
         }
-        if let Some(tls) = &server.tls {
+        if let Some(tls) = login.tls {
             places.extend(tls.authorities.iter().map(|authorities| (Part::Authorities, authorities.into())));
             if let Some(client) = &tls.client {
                 places.push((Part::Certificate, (&client.certificate).into()));
                 places.push((Part::Key, (&client.key).into()));
             }
         }
-        Reader { server, secrets, places: places.into(), turn: Arc::default(), hasher: RandomState::new() }
+        Reader {
+            username: login.username.cloned(),
+            password: login.password.cloned(),
+            patience: connect_timeout.mul_f64(PATIENCE),
+            secrets,
+            places: places.into(),
+            turn: Arc::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// What [`Reader::read`] would be made from now.
-    pub(super) async fn look(self) -> Option<Material> {
+    pub(in crate::source) async fn look(self) -> Option<Material> {
         let contents = self.contents().await.ok()?;
         self.material(&contents)
     }
 
     /// Tells of changed Secrets; `None` where there are none to wait for.
-    pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
+    pub(in crate::source) fn changes(&self) -> Option<watch::Receiver<u64>> {
         let needs_secrets = self.places.iter().any(|(_, place)| matches!(place, Place::Secret(_)));
         if needs_secrets { self.secrets.changes() } else { None }
     }
 
     /// # Errors
     /// Something is not where the Connection says, or is empty.
-    pub(super) async fn read(&self) -> Result<Credentials, ReadFailure> {
+    pub(in crate::source) async fn read(&self) -> Result<Credentials, ReadFailure> {
         let contents = self.contents().await?;
         let material = self.material(&contents);
         let mut bytes = [None, None, None, None, None];
@@ -190,7 +201,6 @@ impl Reader {
 
     async fn contents(&self) -> Result<Contents, ReadFailure> {
         let mut files = self.files().await?.into_iter();
-        let patience = self.server.connect_timeout.mul_f64(PATIENCE);
         let mut contents = Vec::with_capacity(self.places.len());
         for (_, place) in self.places.iter() {
             contents.push(match place {
@@ -198,7 +208,7 @@ impl Reader {
                     files.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map_err(Unread::File)
                 }
                 Place::Secret(key) => {
-                    let secret = self.secrets.get_soon(key, patience).await;
+                    let secret = self.secrets.get_soon(key, self.patience).await;
                     secret.map(|secret| secret.reveal().as_bytes().to_vec()).map_err(Unread::Secret)
                 }
             });
@@ -248,7 +258,7 @@ impl Reader {
     }
 
     fn username(&self, file: Option<Pem>) -> Result<Option<String>, ReadFailure> {
-        match &self.server.username {
+        match &self.username {
             None => Ok(None),
             Some(UserRef::Inline(name)) => Ok(Some(name.clone())),
             Some(UserRef::Env(name)) => variable(name, "the user's name").map(Some),
@@ -257,7 +267,7 @@ impl Reader {
     }
 
     fn password(&self, file: Option<Pem>) -> Result<Option<Secret>, ReadFailure> {
-        match &self.server.password {
+        match &self.password {
             None => Ok(None),
             Some(SecretRef::Inline(secret)) => Ok(Some(secret.clone())),
             Some(SecretRef::Env(name)) => variable(name, "the password").map(|text| Some(Secret::new(text))),
@@ -297,13 +307,13 @@ fn configuration(sentence: String) -> ReadFailure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::spec::SecretContent;
 
-    fn server(username: Option<UserRef>, password: Option<SecretRef>) -> RedisServer {
-        RedisServer { username, password, ..RedisServer::at("redis:6379", Duration::from_secs(1)) }
+    #[expect(clippy::needless_pass_by_value, reason = "as tests have them")]
+    fn reading(username: Option<UserRef>, password: Option<SecretRef>, secrets: Secrets) -> Reader {
+        let login = Login { username: username.as_ref(), password: password.as_ref(), tls: None };
+        Reader::new(login, Duration::from_secs(1), secrets)
     }
 
     fn key(key: &str) -> SecretKey {
@@ -315,7 +325,7 @@ mod tests {
     }
 
     fn password(reference: SecretRef) -> Result<String, ReadFailure> {
-        let reader = Reader::new(Arc::new(server(None, Some(reference))), Secrets::default());
+        let reader = reading(None, Some(reference), Secrets::default());
         block_on(reader.read()).map(|read| read.password.unwrap().reveal().to_owned())
     }
 
@@ -345,8 +355,8 @@ mod tests {
     fn material_differs_as_files_do_and_is_none_without_files() {
         let folder = tempfile::TempDir::new().unwrap();
         let (user, secret) = (folder.path().join("username"), folder.path().join("password"));
-        let both = server(Some(UserRef::File(user.clone())), Some(SecretRef::File(secret.clone())));
-        let reader = Reader::new(Arc::new(both), Secrets::default());
+        let both = (Some(UserRef::File(user.clone())), Some(SecretRef::File(secret.clone())));
+        let reader = reading(both.0, both.1, Secrets::default());
         let look = || block_on(reader.clone().look()).unwrap();
         let missing = look();
         assert_eq!(missing, look());
@@ -363,18 +373,15 @@ mod tests {
         assert_eq!(look(), first);
         assert_eq!(format!("{first:?}"), "[redacted]");
 
-        let none = Reader::new(
-            Arc::new(server(Some("me".into()), Some(SecretRef::Inline(Secret::new("secret"))))),
-            Secrets::default(),
-        );
+        let none = reading(Some("me".into()), Some(SecretRef::Inline(Secret::new("secret"))), Secrets::default());
         assert_eq!(block_on(none.look()), None);
     }
 
     #[test]
     fn a_secret_of_the_cluster_is_read_like_a_file() {
-        let both = server(Some(UserRef::Kubernetes(key("user"))), Some(SecretRef::Kubernetes(key("password"))));
+        let both = (Some(UserRef::Kubernetes(key("user"))), Some(SecretRef::Kubernetes(key("password"))));
         let secrets = Secrets::of_cluster();
-        let reader = Reader::new(Arc::new(both), secrets.clone());
+        let reader = reading(both.0, both.1, secrets.clone());
         let look = || block_on(reader.clone().look()).unwrap();
         let set = |user: &str, password: &str| {
             let keys = [("user", user), ("password", password)];
@@ -398,6 +405,6 @@ mod tests {
         let empty = block_on(reader.read()).map(|_| ()).unwrap_err();
         assert!(empty.message.contains("the password, key \"password\" of the Secret a/b, is empty"), "{empty}");
         assert!(reader.changes().is_some());
-        assert!(Reader::new(Arc::new(server(None, None)), secrets).changes().is_none());
+        assert!(reading(None, None, secrets).changes().is_none());
     }
 }

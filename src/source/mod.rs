@@ -5,9 +5,13 @@
 //! no permission) is one failed answer; a server that fails as a whole makes `fetch` return `Err`, and every read of
 //! the batch has failed with it.
 
+pub(crate) mod material;
 pub mod memory;
+pub(crate) mod network;
 pub mod redis;
 pub mod secrets;
+pub(crate) mod tls;
+pub(crate) mod unread;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -18,7 +22,7 @@ use tokio::sync::watch;
 
 use self::redis::Survey;
 use crate::model::{Observation, ReadFailure, Tick};
-use crate::spec::Source;
+use crate::spec::{Postgres, PrometheusQuery, PrometheusScrape, Source};
 
 /// One thing to ask a server, the unit that autoscalers share: two triggers that name one key are one read.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -31,6 +35,12 @@ pub enum Read {
     Scored { key: Arc<str>, side: Side, unit: TimeUnit },
     /// A question of several steps, or whose answer is more than a number.
     Survey(Arc<Survey>),
+    /// What a query to a Prometheus finds.
+    Query(Arc<PrometheusQuery>),
+    /// What exporters expose.
+    Scrape(Arc<PrometheusScrape>),
+    /// How far projections are behind, or what a query to a PostgreSQL finds.
+    Lag(Arc<Postgres>),
     /// Number of items in an embedded queue.
     Queue(Arc<str>),
 }
@@ -86,6 +96,11 @@ impl Wanted {
         Wanted { read, role: Role::InFlight, optional: false }
     }
 
+    /// All that there is to know.
+    pub(crate) fn whole(read: Read) -> Self {
+        Wanted { read, role: Role::Facts, optional: false }
+    }
+
     pub(crate) fn facts(survey: Survey, optional: bool) -> Self {
         Wanted { read: Read::Survey(Arc::new(survey)), role: Role::Facts, optional }
     }
@@ -115,6 +130,9 @@ pub struct Moment {
 pub fn wanted_by(source: &Source) -> Vec<Wanted> {
     match source {
         Source::Memory { queue } => vec![Wanted::ready(Read::Queue(Arc::clone(queue)))],
+        Source::Postgres(postgres) => vec![Wanted::whole(Read::Lag(Arc::new(postgres.clone())))],
+        Source::PrometheusQuery(query) => vec![Wanted::whole(Read::Query(Arc::new(query.clone())))],
+        Source::PrometheusScrape(scrape) => vec![Wanted::whole(Read::Scrape(Arc::new(scrape.clone())))],
         on_redis => redis::wanted_by(on_redis),
     }
 }

@@ -1,4 +1,4 @@
-//! TLS to a Redis: whom we trust, who we are, and what the least is that we accept.
+//! TLS to any server: whom we trust, who we are, and what the least is that we accept.
 //!
 //! **The floor** is written here and nowhere else: TLS 1.3 and 1.2, with the suites of rustls on ring, whatever the
 //! process' default provider is. These are, for 1.3, AES-256-GCM, AES-128-GCM and ChaCha20-Poly1305; for 1.2 the same
@@ -21,17 +21,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::classify;
 use super::material::{Credentials, Pem};
 use crate::model::{FailureKind, ReadFailure};
-use crate::spec::RedisTls;
+use crate::source::network::io_failure;
+use crate::spec::ClientTls;
 
 /// Encrypts `stream`, which leads to `host`; `address` is for messages.
-pub(super) async fn encrypt(
+pub(in crate::source) async fn encrypt(
     stream: TcpStream,
     address: &str,
     host: &str,
-    tls: &RedisTls,
+    tls: &ClientTls,
     credentials: &Credentials,
 ) -> Result<TlsStream<TcpStream>, ReadFailure> {
     let name = tls.server_name.as_deref().unwrap_or(host);
@@ -39,13 +39,10 @@ pub(super) async fn encrypt(
         configuration(format!("{address}: a certificate cannot be checked for {name:?}; write `tls.serverName`"))
     })?;
     let config = config(address, tls, credentials)?;
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .map_err(|error| classify::io_failure(address, &error))
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| io_failure(address, &error))
 }
 
-fn config(address: &str, tls: &RedisTls, credentials: &Credentials) -> Result<ClientConfig, ReadFailure> {
+fn config(address: &str, tls: &ClientTls, credentials: &Credentials) -> Result<ClientConfig, ReadFailure> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])

@@ -290,6 +290,8 @@ pub(crate) fn with_database(connection: &Arc<ConnectionSpec>, database: u32) -> 
             redis.database = database;
             Arc::new(ConnectionSpec { name: Arc::clone(&connection.name), server: Server::Redis(redis) })
         }
-        Server::Redis(_) | Server::Memory => Arc::clone(connection),
+        Server::Redis(_) | Server::Postgres(_) | Server::Prometheus(_) | Server::Scrape(_) | Server::Memory => {
+            Arc::clone(connection)
+        }
     }
 }

@@ -6,6 +6,9 @@
 //! `kubectl explain` prints; ranges and enumerations in the attributes are enforced by [`super::schema`] in files and
 //! by the API server in a cluster.
 
+mod events;
+mod series;
+mod servers;
 mod sources;
 pub mod status;
 mod text;
@@ -15,6 +18,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use events::{Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgres, Pupsourcing, Scope};
+pub use series::{Combine, PrometheusQuery, PrometheusScrape};
+pub use servers::{PostgresConnection, PrometheusConnection, ScrapeConnection, ScrapePods};
 pub use sources::{
     Arq, BullMq, Celery, CeleryInFlight, Dramatiq, InFlight, MemoryQueue, RedisKeys, RedisList, RedisSortedSet,
     RedisStream, Resque, Rq, ScoreUnit, Sidekiq, StreamBacklog,
@@ -151,6 +157,15 @@ pub struct Trigger {
     /// Source: queues of arq.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arq: Option<Arq>,
+    /// Source: a number in a PostgreSQL, such as the lag of projections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
+    /// Source: what a query finds at a Prometheus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus_query: Option<PrometheusQuery>,
+    /// Source: a metric, read where it is exposed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus_scrape: Option<PrometheusScrape>,
     /// Source: a queue embedded in tidegate itself, for demonstrations and tests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryQueue>,
@@ -332,6 +347,15 @@ pub struct ConnectionBody {
     /// A Redis server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisConnection>,
+    /// A database of a PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresConnection>,
+    /// A server that speaks Prometheus' HTTP API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusConnection>,
+    /// Pages of metrics: of one URL, or of pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrape: Option<ScrapeConnection>,
     /// The queues embedded in tidegate itself, for demonstrations and tests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryConnection>,
@@ -354,6 +378,15 @@ pub struct ClusterConnectionBody {
     /// A Redis server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisConnection>,
+    /// A database of a PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresConnection>,
+    /// A server that speaks Prometheus' HTTP API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusConnection>,
+    /// Pages of metrics: of one URL, or of pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrape: Option<ScrapeConnection>,
     /// The queues embedded in tidegate itself, for demonstrations and tests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryConnection>,

@@ -6,6 +6,7 @@
 pub(crate) mod address;
 pub mod advice;
 pub mod catalog;
+mod events;
 pub mod grants;
 pub mod import;
 pub mod keda_metadata;
@@ -17,6 +18,9 @@ pub mod render;
 pub(crate) mod report;
 pub(crate) mod schema;
 mod secret;
+pub mod selector;
+mod series;
+mod servers;
 mod source;
 mod topology;
 pub(crate) mod tree;
@@ -27,7 +31,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use events::{
+    Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgres, PostgresRead, Pupsourcing, Scope, Table,
+};
 pub use secret::{Secret, SecretContent, SecretKey};
+pub use series::{Combine, Freshness, LabelMatcher, MatchOp, PrometheusQuery, PrometheusScrape};
+pub use servers::{HttpServer, HttpUrl, PodPort, Pods, PostgresServer, ScrapeServer, Which};
 pub use source::{
     Arq, BullMq, Celery, CeleryInFlight, Dramatiq, RedisList, RedisStream, Resque, Rq, ScoreUnit, Sidekiq, Source,
     StreamBacklog,
@@ -133,6 +142,16 @@ pub struct TriggerSpec {
     pub activation_threshold: f64,
     /// Instead of the autoscaler's own.
     pub max_sample_age: Option<Duration>,
+    pub partitioning: Partitioning,
+}
+
+/// What is made of how the workers have divided the work among them, where the source shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Partitioning {
+    /// No more replicas than there are partitions (segments, shards).
+    pub bounds_replicas: bool,
+    /// How long nothing is decided while the work is divided anew; zero: it is decided all the same.
+    pub hold_for: Duration,
 }
 
 /// From backlog to wanted replicas. Closed: an exhaustive `match` keeps every policy in the benchmark.
@@ -280,9 +299,11 @@ pub struct ConnectionSpec {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one for each Connection, behind an `Arc`; the small one is for tests")]
 pub enum Server {
     Redis(RedisServer),
+    Postgres(PostgresServer),
+    Prometheus(HttpServer),
+    Scrape(ScrapeServer),
     /// The embedded queues of `demo` and of tests.
     Memory,
 }
@@ -291,9 +312,8 @@ impl ConnectionSpec {
     /// The keys of Secrets that connecting takes.
     #[must_use]
     pub fn secret_keys(&self) -> Vec<&SecretKey> {
-        let Server::Redis(redis) = &self.server else { return Vec::new() };
         let mut keys = Vec::new();
-        for login in redis.logins() {
+        for login in self.server.logins() {
             if let Some(UserRef::Kubernetes(key)) = login.username {
                 keys.push(key);
             }
@@ -315,6 +335,49 @@ impl ConnectionSpec {
     }
 }
 
+impl Server {
+    /// What it takes to log in: once, or with sentinels twice.
+    #[must_use]
+    pub fn logins(&self) -> Vec<Login<'_>> {
+        match self {
+            Server::Redis(redis) => redis.logins().collect(),
+            Server::Postgres(postgres) => vec![postgres.login()],
+            Server::Prometheus(http) => vec![http.login()],
+            Server::Scrape(scrape) => vec![scrape.http.login()],
+            Server::Memory => Vec::new(),
+        }
+    }
+
+    /// The addresses that are connected to before anybody has told of others.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<&str> {
+        match self {
+            Server::Redis(redis) => redis.addresses().collect(),
+            Server::Postgres(postgres) => some(&postgres.address),
+            Server::Prometheus(http) => some(&http.url.address),
+            Server::Scrape(scrape) => some(&scrape.http.url.address),
+            Server::Memory => Vec::new(),
+        }
+    }
+
+    /// The block's name in a manifest.
+    #[must_use]
+    pub const fn block(&self) -> &'static str {
+        match self {
+            Server::Redis(_) => "redis",
+            Server::Postgres(_) => "postgres",
+            Server::Prometheus(_) => "prometheus",
+            Server::Scrape(_) => "scrape",
+            Server::Memory => "memory",
+        }
+    }
+}
+
+/// An address that may not be known.
+fn some(address: &str) -> Vec<&str> {
+    if address.is_empty() { Vec::new() } else { vec![address] }
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RedisServer {
     /// `host:port`, or the path of a Unix socket. What the server is called in messages: where there are several, the
@@ -325,7 +388,7 @@ pub struct RedisServer {
     pub database: u32,
     pub username: Option<UserRef>,
     pub password: Option<SecretRef>,
-    pub tls: Option<RedisTls>,
+    pub tls: Option<ClientTls>,
     /// Bound on connecting, authenticating included.
     pub connect_timeout: Duration,
     /// Bound on the answer to one pipeline.
@@ -335,7 +398,7 @@ pub struct RedisServer {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct RedisTls {
+pub struct ClientTls {
     /// The authorities to trust, in PEM. The system's are never consulted: without these, nobody is trusted.
     pub authorities: Option<PemRef>,
     /// How we show who we are, where the server asks for it.

@@ -3,6 +3,9 @@
 //! Secrets written in a file come out as `[redacted]`; everything else reads back as the same spec.
 
 mod connection;
+mod events;
+mod series;
+mod servers;
 mod source;
 
 use std::collections::BTreeMap;
@@ -20,7 +23,7 @@ use crate::spec::manifest::{
 use crate::spec::units::{Quantity, format_duration};
 use crate::spec::{
     AutoscalerSpec, Behavior, FallbackBehavior, MilliValue, Policy, RateKind, ScalingRules, SelectPolicy, Server,
-    TriggerSpec,
+    Source, TriggerSpec,
 };
 
 /// One object in manifest form.
@@ -87,17 +90,21 @@ fn document(kind: &'static str, namespace: Option<&str>, name: &str, spec: Body)
 }
 
 fn declared(declared: Declared<'_>) -> Document {
-    let (redis, memory) = match &declared.connection.server {
-        Server::Redis(redis) => (Some(connection::redis(redis, declared.namespace)), None),
-        Server::Memory => (None, Some(MemoryConnection {})),
-    };
+    let own = declared.namespace;
+    let mut body = ConnectionBody::default();
+    match &declared.connection.server {
+        Server::Redis(redis) => body.redis = Some(connection::redis(redis, own)),
+        Server::Postgres(postgres) => body.postgres = Some(servers::postgres(postgres, own)),
+        Server::Prometheus(http) => body.prometheus = Some(servers::prometheus(http, own)),
+        Server::Scrape(scrape) => body.scrape = Some(servers::scrape(scrape, own)),
+        Server::Memory => body.memory = Some(MemoryConnection {}),
+    }
     match declared.namespace {
-        Some(namespace) => {
-            document("Connection", Some(namespace), declared.name, Body::Connection(ConnectionBody { redis, memory }))
-        }
+        Some(namespace) => document("Connection", Some(namespace), declared.name, Body::Connection(body)),
         None => {
             let allowed_namespaces = Some(declared.allowed_namespaces.to_vec());
-            let body = ClusterConnectionBody { allowed_namespaces, redis, memory };
+            let ConnectionBody { redis, postgres, prometheus, scrape, memory } = body;
+            let body = ClusterConnectionBody { allowed_namespaces, redis, postgres, prometheus, scrape, memory };
             document("ClusterConnection", None, declared.name, Body::ClusterConnection(body))
         }
     }
@@ -158,8 +165,17 @@ fn trigger(trigger: &TriggerSpec) -> Trigger {
         policy: Some(policy(trigger.policy)),
         activation_threshold: Some(float(trigger.activation_threshold)),
         max_sample_age: trigger.max_sample_age.and_then(duration),
-        ..source(&trigger.source)
+        ..with_partitioning(trigger)
     }
+}
+
+/// The source block, with what stands in it beside the source.
+fn with_partitioning(trigger: &TriggerSpec) -> Trigger {
+    let mut written = source(&trigger.source);
+    if let Source::Postgres(postgres) = &trigger.source {
+        written.postgres = Some(events::postgres(postgres, trigger.partitioning));
+    }
+    written
 }
 
 fn policy(policy: Policy) -> manifest::Policy {

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Postgres, PrometheusQuery, PrometheusScrape};
+
 /// Where the backlog is. One variant a source block.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Source {
@@ -30,6 +32,9 @@ pub enum Source {
     Resque(Resque),
     Dramatiq(Dramatiq),
     Arq(Arq),
+    Postgres(Postgres),
+    PrometheusQuery(PrometheusQuery),
+    PrometheusScrape(PrometheusScrape),
     /// The embedded queue of `demo` and of tests.
     Memory {
         queue: Arc<str>,
@@ -161,7 +166,9 @@ impl Source {
             Source::Resque(resque) => resque.queues.len() + 1,
             Source::Dramatiq(dramatiq) => 3 * dramatiq.queues.len(),
             Source::Arq(arq) => 2 * arq.queues.len(),
-            Source::Memory { .. } => 1,
+            // All of a database's projections are one statement, but each is a part of it.
+            Source::Postgres(postgres) => postgres.names().len().max(1),
+            Source::PrometheusQuery(_) | Source::PrometheusScrape(_) | Source::Memory { .. } => 1,
         }
     }
 
@@ -181,8 +188,20 @@ impl Source {
             Source::Resque(_) => "resque",
             Source::Dramatiq(_) => "dramatiq",
             Source::Arq(_) => "arq",
+            Source::Postgres(_) => "postgres",
+            Source::PrometheusQuery(_) => "prometheusQuery",
+            Source::PrometheusScrape(_) => "prometheusScrape",
             Source::Memory { .. } => "memory",
         }
+    }
+
+    /// Whether a Redis holds it.
+    #[must_use]
+    pub const fn is_on_redis(&self) -> bool {
+        !matches!(
+            self,
+            Source::Postgres(_) | Source::PrometheusQuery(_) | Source::PrometheusScrape(_) | Source::Memory { .. }
+        )
     }
 
     /// Whether it shows work that is being done.
@@ -201,6 +220,9 @@ impl Source {
             Source::RedisSet { .. }
             | Source::RedisHash { .. }
             | Source::RedisSortedSet { .. }
+            | Source::Postgres(_)
+            | Source::PrometheusQuery(_)
+            | Source::PrometheusScrape(_)
             | Source::Memory { .. } => false,
         }
     }
@@ -214,6 +236,9 @@ impl Source {
                 std::iter::once(&stream.key).chain(&stream.group).map(AsRef::as_ref).collect()
             }
             Source::Celery(celery) => celery.queues.iter().chain(&celery.bound_to).map(AsRef::as_ref).collect(),
+            Source::Postgres(postgres) => postgres.names(),
+            Source::PrometheusQuery(written) => written.labels.iter().map(|(_, value)| &**value).collect(),
+            Source::PrometheusScrape(written) => vec![&written.metric],
             Source::Memory { queue } => vec![queue],
             Source::RedisSet { keys: names }
             | Source::RedisHash { keys: names }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{RedisServer, RedisTls, SecretRef, UserRef};
+use super::{ClientTls, RedisServer, SecretRef, UserRef};
 
 /// What stands behind a connection.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Sentinel {
     pub master: String,
     pub username: Option<UserRef>,
     pub password: Option<SecretRef>,
-    pub tls: Option<RedisTls>,
+    pub tls: Option<ClientTls>,
 }
 
 /// Whom to read.
@@ -43,7 +43,7 @@ pub enum ReadFrom {
 pub struct Login<'a> {
     pub username: Option<&'a UserRef>,
     pub password: Option<&'a SecretRef>,
-    pub tls: Option<&'a RedisTls>,
+    pub tls: Option<&'a ClientTls>,
 }
 
 impl RedisServer {
@@ -74,9 +74,15 @@ impl RedisServer {
         own.into_iter().chain(several.iter().map(String::as_str))
     }
 
+    /// The login of the servers that hold the keys.
+    #[must_use]
+    pub fn login(&self) -> Login<'_> {
+        Login { username: self.username.as_ref(), password: self.password.as_ref(), tls: self.tls.as_ref() }
+    }
+
     /// The logins that the connection has: one, or with sentinels two.
     pub fn logins(&self) -> impl Iterator<Item = Login<'_>> {
-        let own = Login { username: self.username.as_ref(), password: self.password.as_ref(), tls: self.tls.as_ref() };
+        let own = self.login();
         let sentinels = match &self.topology {
             Topology::Sentinel(sentinel) => Some(sentinel.login()),
             Topology::Single | Topology::Cluster { .. } => None,

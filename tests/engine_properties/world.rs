@@ -111,6 +111,7 @@ pub fn autoscaler(shape: Shape) -> impl Strategy<Value = AutoscalerSpec> {
                     policy,
                     activation_threshold,
                     max_sample_age: None,
+                    partitioning: Partitioning::default(),
                 })
                 .collect(),
             behavior: Behavior::Rules { up, down },

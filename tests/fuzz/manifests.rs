@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use tidegate::cli::check::{Output, print};
-use tidegate::spec::Server;
 use tidegate::spec::load::{Loaded, SourceText, Terms, load};
 use tidegate::spec::problem::Problems;
 
@@ -200,9 +199,9 @@ pub fn reads_back(loaded: &Loaded) -> Result<String, String> {
                 .map(|d| (d.namespace.map(str::to_owned), d.name.to_owned(), d.allowed_namespaces.to_vec()))
                 .collect()
         };
-        let inline = before.iter().any(|declared| match &declared.connection.server {
-            Server::Redis(redis) => matches!(redis.password, Some(tidegate::spec::SecretRef::Inline(_))),
-            Server::Memory => false,
+        let inline = before.iter().any(|declared| {
+            let logins = declared.connection.server.logins();
+            logins.iter().any(|login| matches!(login.password, Some(tidegate::spec::SecretRef::Inline(_))))
         });
         let same = names(&before) == names(&after)
             && loaded.autoscalers.len() == again.autoscalers.len()

@@ -81,11 +81,16 @@ pub fn spec(spec: &AutoscalerSpec) -> Result<(), String> {
         holds(
             "a source that its connection has",
             match (&trigger.source, &trigger.connection.server) {
-                (Source::Memory { queue }, Server::Memory) => !queue.is_empty(),
-                (Source::Memory { .. }, _) | (_, Server::Memory) => false,
-                (source, Server::Redis(_)) => {
+                (source @ Source::Memory { .. }, Server::Memory)
+                | (source @ Source::Postgres(_), Server::Postgres(_))
+                | (source @ Source::PrometheusQuery(_), Server::Prometheus(_))
+                | (source @ Source::PrometheusScrape(_), Server::Scrape(_)) => {
+                    source_in_range(source) && trigger.in_flight.is_none()
+                }
+                (source, Server::Redis(_)) if source.is_on_redis() => {
                     source_in_range(source) && trigger.in_flight.as_ref().is_none_or(source_in_range)
                 }
+                _ => false,
             },
         )?;
         connection(&trigger.connection)?;
@@ -133,14 +138,27 @@ fn source_in_range(source: &Source) -> bool {
         Source::Sidekiq(sidekiq) => some(&sidekiq.queues),
         Source::Rq(rq) => some(&rq.queues),
         Source::Arq(arq) => some(&arq.queues),
+        Source::Postgres(postgres) => {
+            let names = postgres.names();
+            names.iter().all(|name| !name.is_empty())
+                && postgres.listen.as_ref().is_none_or(|channel| (1..=63).contains(&channel.len()))
+        }
+        Source::PrometheusQuery(query) => !query.query.is_empty(),
+        Source::PrometheusScrape(scrape) => !scrape.metric.is_empty(),
         Source::Memory { queue } => !queue.is_empty(),
     }
 }
 
 pub fn connection(connection: &ConnectionSpec) -> Result<(), String> {
-    let Server::Redis(redis) = &connection.server else { return Ok(()) };
+    let (connect, response) = match &connection.server {
+        Server::Redis(redis) => (redis.connect_timeout, redis.response_timeout),
+        Server::Postgres(postgres) => (postgres.connect_timeout, postgres.response_timeout),
+        Server::Prometheus(http) => (http.connect_timeout, http.response_timeout),
+        Server::Scrape(scrape) => (scrape.http.connect_timeout, scrape.http.response_timeout),
+        Server::Memory => return Ok(()),
+    };
     let timeouts = Duration::from_millis(10)..=Duration::from_secs(60);
-    let in_range = timeouts.contains(&redis.connect_timeout) && timeouts.contains(&redis.response_timeout);
+    let in_range = timeouts.contains(&connect) && timeouts.contains(&response);
     let is_address = |address: &str| {
         let of_port = address.rsplit_once(':').is_some_and(|(host, port)| {
             let strange = |c: char| c.is_whitespace() || c.is_control() || "/@?#\\\"',*".contains(c);
@@ -148,7 +166,13 @@ pub fn connection(connection: &ConnectionSpec) -> Result<(), String> {
         });
         of_port || unix_socket(address).is_some()
     };
-    let addresses = redis.addresses().count() > 0 && redis.addresses().all(is_address);
+    let elsewhere = match &connection.server {
+        Server::Postgres(postgres) => postgres.url.is_some(),
+        Server::Scrape(scrape) => scrape.pods.is_some(),
+        _ => false,
+    };
+    let known = connection.server.addresses();
+    let addresses = known.is_empty() == elsewhere && known.into_iter().all(is_address);
     if in_range && addresses {
         Ok(())
     } else {

@@ -419,8 +419,20 @@ impl Target for Replies {
 
 /// Counts, ages and limits are numbers, and none is below zero.
 fn sound(found: &Observation) -> Result<(), String> {
-    let Observation { backlog, due, in_flight, oldest_age, limit, added, taken, paused: _ } = *found;
-    let measures = [due, in_flight, oldest_age, limit, added, taken];
+    let Observation {
+        backlog,
+        due,
+        in_flight,
+        oldest_age,
+        limit,
+        added,
+        taken,
+        age,
+        partitions,
+        rebalancing: _,
+        paused: _,
+    } = *found;
+    let measures = [due, in_flight, oldest_age, limit, added, taken, age, partitions];
     let known = measures.iter().filter_map(|measure| measure.get());
     if std::iter::once(backlog).chain(known).all(|number| number.is_finite() && number >= 0.0) {
         return Ok(());

@@ -224,7 +224,7 @@ async fn keda_is_answered_before_redis_is_up() {
         }
         let message = format!(
             "no trustworthy value: trigger trigger-0 has never been read (unreachable: {address} refused the connection: \
-             nothing listens there; check the address, and that Redis runs)"
+             nothing listens there; check the address, and that the server runs)"
         );
         assert_eq!((refused.code(), refused.message()), (Code::Unavailable, message.as_str()));
         let refused = keda.active().await.unwrap_err();

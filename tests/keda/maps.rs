@@ -311,7 +311,7 @@ const WRONG: [Wrong; 22] = [
         Some(("redis-jobs", 5)),
         Code::Unavailable,
         "no trustworthy value: trigger trigger-0 has never been read (unreachable: 127.0.0.1:1 refused the \
-         connection: nothing listens there; check the address, and that Redis runs)",
+         connection: nothing listens there; check the address, and that the server runs)",
     ),
 ];
 

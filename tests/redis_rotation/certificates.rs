@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 use tidegate::model::FailureKind;
-use tidegate::spec::{ClientCertificate, PemRef, RedisServer, RedisTls};
+use tidegate::spec::{ClientCertificate, ClientTls, PemRef, RedisServer};
 
 use crate::rig::{Authority, Mount, Rig, Signed, client, rotations, until};
 use crate::support::polling::redis_server;
@@ -42,7 +42,7 @@ impl Encrypted {
         let _: String = self.server.command(&[&["CONFIG", "SET"], words.as_slice()].concat());
     }
 
-    fn reached_with(&self, tls: RedisTls) -> RedisServer {
+    fn reached_with(&self, tls: ClientTls) -> RedisServer {
         RedisServer { tls: Some(tls), ..redis_server(format!("localhost:{}", self.port)) }
     }
 }
@@ -65,10 +65,10 @@ fn files<'a>(authority: &'a str, own: &'a Signed) -> [(&'static str, &'a str); 3
     [(FILES[0], authority), (FILES[1], &own.certificate), (FILES[2], &own.key)]
 }
 
-fn of(mount: &Mount) -> RedisTls {
+fn of(mount: &Mount) -> ClientTls {
     let [ca, certificate, key] = FILES.map(|name| PemRef::File(mount.path(name)));
     let client = Some(ClientCertificate { certificate, key });
-    RedisTls { authorities: Some(ca), client, ..RedisTls::default() }
+    ClientTls { authorities: Some(ca), client, ..ClientTls::default() }
 }
 
 #[test]
@@ -77,15 +77,18 @@ fn a_server_that_wants_certificates_is_shown_the_right_one_or_says_so() {
     let redis = Encrypted::start(&authority.pem, &authority.sign("localhost"), &["tls-auth-clients yes"]);
     let good = mount(&authority.pem, &authority.sign("tidegate"));
     Rig::start(redis.reached_with(of(&good)));
-    Rig::start(redis.reached_with(RedisTls { authorities: None, insecure_skip_verify: true, ..of(&good) }));
+    Rig::start(redis.reached_with(ClientTls { authorities: None, insecure_skip_verify: true, ..of(&good) }));
 
-    let refused = |tls: RedisTls, words: &[&str]| {
+    let refused = |tls: ClientTls, words: &[&str]| {
         let rig = Rig::start_blind(redis.reached_with(tls));
         let sentence = rig.polling.until_failure(0, FailureKind::Configuration);
         assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
         assert!(!rig.polling.log().contains("PRIVATE KEY"));
     };
-    refused(RedisTls { client: None, ..of(&good) }, &["does not accept our certificate, or wants one", "tls.certFile"]);
+    refused(
+        ClientTls { client: None, ..of(&good) },
+        &["does not accept our certificate, or wants one", "tls.certFile"],
+    );
     let stranger = mount(&authority.pem, &foreign.sign("tidegate"));
     refused(of(&stranger), &["does not accept our certificate"]);
     let misled = mount(&foreign.pem, &authority.sign("tidegate"));
@@ -99,7 +102,7 @@ fn a_server_that_wants_certificates_is_shown_the_right_one_or_says_so() {
     let cut = Signed { certificate: "-----BEGIN CERTIFICATE-----\nMIIB".to_owned(), key: authority.sign("a").key };
     refused(of(&mount(&authority.pem, &cut)), &["tls.certFile", "holds no certificates"]);
     refused(
-        RedisTls { authorities: Some(PathBuf::from("/nowhere/ca.crt").into()), ..of(&good) },
+        ClientTls { authorities: Some(PathBuf::from("/nowhere/ca.crt").into()), ..of(&good) },
         &["tls.caFile", "cannot be read"],
     );
 }
@@ -109,7 +112,7 @@ fn the_servers_name_may_be_another_than_its_addresss() {
     let authority = Authority::new("ours");
     let redis = Encrypted::start(&authority.pem, &authority.sign("redis.example.test"), &["tls-auth-clients no"]);
     let mount = mount(&authority.pem, &authority.sign("tidegate"));
-    let named = |name: Option<&str>| RedisTls { server_name: name.map(str::to_owned), client: None, ..of(&mount) };
+    let named = |name: Option<&str>| ClientTls { server_name: name.map(str::to_owned), client: None, ..of(&mount) };
     Rig::start(redis.reached_with(named(Some("redis.example.test"))));
     for wrong in [None, Some("other.example.test")] {
         let rig = Rig::start_blind(redis.reached_with(named(wrong)));
@@ -184,7 +187,7 @@ fn tls_one_point_one_is_refused() {
     assert!(offers(&["-tls1_1"]), "the server speaks 1.1, to whoever wants it");
     assert!(!offers(&["-tls1_2"]));
     let mount = mount(&authority.pem, &authority.sign("tidegate"));
-    let rig = Rig::start_blind(redis.reached_with(RedisTls { client: None, ..of(&mount) }));
+    let rig = Rig::start_blind(redis.reached_with(ClientTls { client: None, ..of(&mount) }));
     let sentence = rig.polling.until_failure(0, FailureKind::Configuration);
     assert!(sentence.contains("offers no TLS that we accept") && sentence.contains("tls-protocols"), "{sentence}");
 }
@@ -193,7 +196,7 @@ fn tls_one_point_one_is_refused() {
 fn a_cipher_without_forward_secrecy_is_refused_and_the_least_that_is_accepted_works() {
     let authority = Authority::new("ours");
     let mount = mount(&authority.pem, &authority.sign("tidegate"));
-    let tls = || RedisTls { client: None, ..of(&mount) };
+    let tls = || ClientTls { client: None, ..of(&mount) };
     let with = |cipher: &str| {
         let lines = ["tls-auth-clients no", "tls-protocols \"TLSv1.2\"", &format!("tls-ciphers {cipher}")];
         Encrypted::start(&authority.pem, &authority.sign("localhost"), &lines)

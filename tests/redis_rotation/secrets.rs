@@ -193,7 +193,7 @@ fn whatever_holds_a_secret_prints_without_it() {
     let redis = connection(RedisServer { password, ..redis_server("redis:6379".into()) });
     let spec = autoscaler("jobs", std::time::Duration::from_secs(1), &[(&redis, list(&["jobs"]))]);
     let written = RedisConnection { password: Some(PasswordText(PLANTED.to_owned())), ..RedisConnection::default() };
-    let body = ConnectionBody { redis: Some(written), memory: None };
+    let body = ConnectionBody { redis: Some(written), ..ConnectionBody::default() };
     for shown in [
         format!("{redis:?}"),
         format!("{redis:#?}"),

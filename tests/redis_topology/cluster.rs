@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tidegate::model::{FailureKind, Key, Sample};
 use tidegate::spec::{
-    ConnectionSpec, ReadFrom, RedisList, RedisServer, RedisStream, RedisTls, Secret, SecretRef, Source, StreamBacklog,
+    ClientTls, ConnectionSpec, ReadFrom, RedisList, RedisServer, RedisStream, Secret, SecretRef, Source, StreamBacklog,
 };
 
 use crate::specs::{cluster_server, of_cluster, replicas_of_cluster};
@@ -270,10 +270,10 @@ fn least_rights_are_enough_and_tls_is_spoken_to_every_node() {
     assert!(sentence.contains("+cluster|slots"), "{sentence}");
 
     // The nodes know themselves as 127.0.0.1, for which there is no certificate: `serverName` says what it is for.
-    let tls = RedisTls {
+    let tls = ClientTls {
         authorities: Some(trusted.authority.into()),
         server_name: Some("localhost".into()),
-        ..RedisTls::default()
+        ..ClientTls::default()
     };
     let encrypted = RedisServer {
         tls: Some(tls),

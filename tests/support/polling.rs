@@ -11,8 +11,8 @@ use tidegate::model::{AutoscalerId, FailureKind, Key, Sample};
 use tidegate::poller::Poller;
 use tidegate::source::memory::MemoryQueues;
 use tidegate::spec::{
-    AutoscalerSpec, Behavior, Bounds, Change, ConnectionSpec, Fallback, FallbackBehavior, MilliValue, Origin, Pause,
-    Policy, RedisServer, ScalingRules, SelectPolicy, Server, Source, TriggerSpec,
+    AutoscalerSpec, Behavior, Bounds, Change, ConnectionSpec, Fallback, FallbackBehavior, MilliValue, Origin,
+    Partitioning, Pause, Policy, RedisServer, ScalingRules, SelectPolicy, Server, Source, TriggerSpec,
 };
 use tokio::sync::mpsc;
 
@@ -229,6 +229,7 @@ pub fn autoscaler(name: &str, interval: Duration, triggers: &[(&Arc<ConnectionSp
         policy: Policy::BacklogPerReplica { target: MilliValue(1000) },
         activation_threshold: 0.0,
         max_sample_age: None,
+        partitioning: Partitioning::default(),
     };
     Arc::new(AutoscalerSpec {
         id: AutoscalerId::new("tests", name),

@@ -63,7 +63,7 @@ pub fn follow(policy: &Policy, usual: Measure, seen: Measure, since: Duration) -
 const ROUNDING: f64 = 1e-12;
 
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates at the largest count, as the HPA caps")]
-fn rounded_up(replicas: f64) -> Replicas {
+pub(super) fn rounded_up(replicas: f64) -> Replicas {
     (replicas - replicas * ROUNDING).ceil() as Replicas
 }
 

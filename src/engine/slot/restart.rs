@@ -67,6 +67,7 @@ impl Slot {
                     report.value = Some(seen.backlog);
                     report.facts = *seen;
                     report.taken = Some(now.before(*age));
+                    rule.rebalancing_since = seen.rebalancing.then_some(now);
                 }
             }
         } else {

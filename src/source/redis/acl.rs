@@ -96,6 +96,9 @@ impl Rights {
             | Source::RedisSet { .. }
             | Source::RedisHash { .. }
             | Source::RedisSortedSet { .. }
+            | Source::Postgres(_)
+            | Source::PrometheusQuery(_)
+            | Source::PrometheusScrape(_)
             | Source::Memory { .. } => {}
         }
     }
@@ -108,7 +111,7 @@ impl Rights {
                 Read::Length(key) => (&["llen", "type", "scard", "zcard", "hlen"], key),
                 Read::Count { command, key } => (counting(*command), key),
                 Read::Scored { key, .. } => (&["zcount"], key),
-                Read::Survey(_) | Read::Queue(_) => continue,
+                Read::Survey(_) | Read::Query(_) | Read::Scrape(_) | Read::Lag(_) | Read::Queue(_) => continue,
             };
             self.allow(commands, [exactly(key)]);
             // Which of many cold queues are there at all is asked in one command.

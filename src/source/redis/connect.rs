@@ -19,16 +19,16 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::classify;
 use super::hot::{GROUP, Login, Node, Socket};
-use super::material::{Credentials, Reader};
 use super::topology::{self, Link};
 use super::wire::Wire;
-use super::{classify, tls};
 use crate::model::{FailureKind, ReadFailure};
-use crate::source::Material;
+use crate::source::material::{Credentials, Reader};
 use crate::source::secrets::Secrets;
+use crate::source::{Material, tls};
 use crate::spec::grants::Fence;
-use crate::spec::{RedisServer, RedisTls, Secret, Sentinel, Topology, unix_socket};
+use crate::spec::{ClientTls, RedisServer, Secret, Sentinel, Topology, unix_socket};
 
 /// How the connection shows in `CLIENT LIST`, so that an operator can tell who asks.
 pub(super) const CLIENT_NAME: &str = "tidegate";
@@ -59,19 +59,12 @@ impl Connector {
     pub(super) fn new(server: RedisServer, secrets: Secrets) -> Self {
         let sentinels = match &server.topology {
             Topology::Sentinel(sentinel) => {
-                let as_server = RedisServer {
-                    username: sentinel.username.clone(),
-                    password: sentinel.password.clone(),
-                    tls: sentinel.tls.clone(),
-                    ..RedisServer::at(server.address.as_str(), server.connect_timeout)
-                };
-                Some(Reader::new(Arc::new(as_server), secrets.clone()))
+                Some(Reader::new(sentinel.login(), server.connect_timeout, secrets.clone()))
             }
             Topology::Single | Topology::Cluster { .. } => None,
         };
-        let server = Arc::new(server);
-        let reader = Reader::new(Arc::clone(&server), secrets);
-        Connector { reader, sentinels, server, fence: Fence::default() }
+        let reader = Reader::new(server.login(), server.connect_timeout, secrets);
+        Connector { reader, sentinels, server: Arc::new(server), fence: Fence::default() }
     }
 
     pub(super) fn behind(self, fence: Fence) -> Self {
@@ -205,7 +198,7 @@ impl Connector {
     async fn careful(
         &self,
         address: &str,
-        tls: Option<&RedisTls>,
+        tls: Option<&ClientTls>,
         credentials: &Credentials,
         database: u32,
     ) -> Result<(MultiplexedConnection, Option<AbortOnDropHandle<()>>), ReadFailure> {
@@ -263,7 +256,7 @@ impl Connector {
     async fn encrypted(
         &self,
         address: &str,
-        tls: &RedisTls,
+        tls: &ClientTls,
         credentials: &Credentials,
     ) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), ReadFailure> {
         let (stream, host) = tcp(address).await?;

@@ -94,7 +94,7 @@ impl Slot {
             Read::Length(key) => (key, Question::Any(Counter::List)),
             Read::Count { command, key } => (key, Question::Known(*command)),
             Read::Scored { key, side, unit } => (key, Question::Scored(*side, *unit)),
-            Read::Survey(_) | Read::Queue(_) => return None,
+            Read::Survey(_) | Read::Query(_) | Read::Scrape(_) | Read::Lag(_) | Read::Queue(_) => return None,
         };
         Some(Slot { key: Arc::clone(key), question })
     }

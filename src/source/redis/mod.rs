@@ -6,8 +6,7 @@
 //! several steps or is not asked often, go over the library's connection. No script and no command that costs more
 //! than O(1): a queue's own traffic never waits for us.
 //!
-//! The parts: `material` reads secrets and certificates, `tls` encrypts, `connect` opens and logs in, `wire` is what
-//! comes of that, `topology` finds the servers behind a connection and follows them (Sentinels, Clusters, replicas),
+//! The parts: `connect` opens and logs in, `wire` is what comes of that, `topology` finds the servers behind a connection and follows them (Sentinels, Clusters, replicas),
 //! `length` knows which command counts a key, `queues` what frameworks keep where, `survey` asks what one command
 //! cannot answer, `classify` puts refusals into words.
 
@@ -16,11 +15,9 @@ mod classify;
 mod connect;
 mod hot;
 mod length;
-mod material;
 mod queues;
 mod reply;
 mod survey;
-mod tls;
 mod topology;
 mod wire;
 

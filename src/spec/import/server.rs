@@ -69,11 +69,15 @@ impl Server {
         let document = match scope {
             Scope::Cluster => {
                 let allowed_namespaces = Some(allowed.into_iter().collect());
-                let body = ClusterConnectionBody { allowed_namespaces, redis: Some(redis), memory: None };
+                let body = ClusterConnectionBody {
+                    allowed_namespaces,
+                    redis: Some(redis),
+                    ..ClusterConnectionBody::default()
+                };
                 render::cluster_connection_document(&name, body)
             }
             Scope::Namespace(namespace) => {
-                let body = ConnectionBody { redis: Some(redis), memory: None };
+                let body = ConnectionBody { redis: Some(redis), ..ConnectionBody::default() };
                 render::connection_document(namespace.as_deref(), &name, body)
             }
         };

@@ -11,7 +11,7 @@ use super::keys::{Found, Keys, path};
 use crate::spec::address;
 use crate::spec::grants::{Asked, Grants, Layout, Lookup, with_database};
 use crate::spec::problem::Problem;
-use crate::spec::{ConnectionSpec, ReadFrom, RedisServer, RedisTls, Sentinel, Server, Topology, UserRef};
+use crate::spec::{ClientTls, ConnectionSpec, ReadFrom, RedisServer, Sentinel, Server, Topology, UserRef};
 
 /// Timeouts of a server that only an allow list knows; a Connection's default.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ pub(super) fn connection(
             "declare a Connection for it with tls: { caFile: ... }",
         );
     }
-    let tls = tls.then_some(RedisTls { insecure_skip_verify: unsafe_ssl, ..RedisTls::default() });
+    let tls = tls.then_some(ClientTls { insecure_skip_verify: unsafe_ssl, ..ClientTls::default() });
     let topology = match layout {
         Layout::Any | Layout::Single => Topology::Single,
         Layout::Cluster => Topology::Cluster { addresses },
@@ -148,7 +148,7 @@ fn bare_connection(
     topology: Topology,
     database: u32,
     username: Option<String>,
-    tls: Option<RedisTls>,
+    tls: Option<ClientTls>,
 ) -> Arc<ConnectionSpec> {
     let name = match &topology {
         Topology::Single | Topology::Cluster { .. } => address.clone(),
@@ -218,10 +218,11 @@ fn by_name(
     let namespace = object.namespace;
     match grants.look_up(namespace, name) {
         Lookup::Found(connection) => {
-            if connection.server == Server::Memory {
+            if !matches!(connection.server, Server::Redis(_)) {
+                let kind = connection.server.block();
                 keys.problem(
                     key,
-                    format!("Connection `{name}` is of kind memory and has no lists"),
+                    format!("Connection `{name}` is of kind {kind} and has no lists"),
                     "name one of kind redis",
                 );
                 return None;
@@ -298,7 +299,7 @@ pub(super) fn warnings(
     let master = keys.find(&["sentinelMaster"]);
     let topology = connection.and_then(|connection| match &connection.server {
         Server::Redis(redis) => Some((&redis.topology, connection.name.contains(':'))),
-        Server::Memory => None,
+        Server::Postgres(_) | Server::Prometheus(_) | Server::Scrape(_) | Server::Memory => None,
     });
     match (several, topology) {
         (Some(found), Some((Topology::Single, _))) => {

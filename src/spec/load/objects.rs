@@ -117,24 +117,27 @@ pub(in crate::spec) fn connection(
 }
 
 fn report_beyond_fence(connection: &ConnectionSpec, object: &Object<'_>, grants: &Grants, report: &mut Report<'_>) {
-    let Server::Redis(redis) = &connection.server else { return };
     // What is no address at all has been said.
     if !report.problems.is_empty() {
         return;
     }
     let written = |field: &str| {
-        let spec = object.document.get("spec").and_then(|entry| entry.node.get("redis"));
-        spec.is_some_and(|redis| redis.node.get(field).is_some())
+        let spec = object.document.get("spec").and_then(|entry| entry.node.get(connection.server.block()));
+        spec.is_some_and(|block| block.node.get(field).is_some())
     };
     let beyond: Vec<(usize, &str)> =
-        redis.addresses().enumerate().filter(|(_, address)| !grants.permits(address)).collect();
+        connection.server.addresses().into_iter().enumerate().filter(|(_, address)| !grants.permits(address)).collect();
     for (i, address) in beyond {
-        let path = match &redis.topology {
-            Topology::Sentinel(_) => format!("spec.redis.sentinel.addresses[{i}]"),
-            Topology::Cluster { .. } => format!("spec.redis.cluster.addresses[{i}]"),
-            Topology::Single if written("host") => "spec.redis.host".to_owned(),
-            Topology::Single if written("unixSocket") => "spec.redis.unixSocket".to_owned(),
-            Topology::Single => "spec.redis.address".to_owned(),
+        let path = match &connection.server {
+            Server::Redis(redis) => match &redis.topology {
+                Topology::Sentinel(_) => format!("spec.redis.sentinel.addresses[{i}]"),
+                Topology::Cluster { .. } => format!("spec.redis.cluster.addresses[{i}]"),
+                Topology::Single if written("host") => "spec.redis.host".to_owned(),
+                Topology::Single if written("unixSocket") => "spec.redis.unixSocket".to_owned(),
+                Topology::Single => "spec.redis.address".to_owned(),
+            },
+            other if written("url") => format!("spec.{}.url", other.block()),
+            other => format!("spec.{}.address", other.block()),
         };
         report.problem(
             &path,

@@ -6,7 +6,7 @@ use crate::spec::manifest::{
     SentinelConnection, Tls, UsernameFrom,
 };
 use crate::spec::{
-    Login, PemRef, ReadFrom, RedisServer, RedisTls, SecretKey, SecretRef, Sentinel, Topology, UserRef, unix_socket,
+    ClientTls, Login, PemRef, ReadFrom, RedisServer, SecretKey, SecretRef, Sentinel, Topology, UserRef, unix_socket,
 };
 
 /// `own_namespace`: `None` for a ClusterConnection, which has none.
@@ -54,29 +54,32 @@ fn with_login(sentinel: &Sentinel, login: Fields) -> SentinelConnection {
 
 /// The fields of a login.
 #[derive(Default)]
-struct Fields {
-    username: Option<String>,
-    username_from: Option<UsernameFrom>,
-    password: Option<PasswordText>,
-    password_from: Option<PasswordFrom>,
-    tls: Option<Tls>,
+pub(super) struct Fields {
+    pub(super) username: Option<String>,
+    pub(super) username_from: Option<UsernameFrom>,
+    pub(super) password: Option<PasswordText>,
+    pub(super) password_from: Option<PasswordFrom>,
+    pub(super) tls: Option<Tls>,
 }
 
-fn written(login: Login<'_>, own_namespace: Option<&str>) -> Fields {
+/// Where a secret is. `None`: it stood in a file, and stands nowhere else.
+pub(super) fn secret_from(place: &SecretRef, own_namespace: Option<&str>) -> Option<PasswordFrom> {
+    let nowhere = PasswordFrom::default();
+    Some(match place {
+        SecretRef::Inline(_) => return None,
+        SecretRef::Env(name) => PasswordFrom { env: Some(name.clone()), ..nowhere },
+        SecretRef::File(file) => PasswordFrom { file: Some(path(file)), ..nowhere },
+        SecretRef::Kubernetes(key) => PasswordFrom { secret_key_ref: Some(secret(key, own_namespace)), ..nowhere },
+    })
+}
+
+pub(super) fn written(login: Login<'_>, own_namespace: Option<&str>) -> Fields {
     let secret = |key: &SecretKey| secret(key, own_namespace);
     let mut out = Fields { tls: login.tls.map(|written| tls(written, own_namespace)), ..Fields::default() };
     match login.password {
         None => {}
         Some(SecretRef::Inline(_)) => out.password = Some(PasswordText::default()),
-        Some(SecretRef::Env(name)) => {
-            out.password_from = Some(PasswordFrom { env: Some(name.clone()), ..PasswordFrom::default() });
-        }
-        Some(SecretRef::File(file)) => {
-            out.password_from = Some(PasswordFrom { file: Some(path(file)), ..PasswordFrom::default() });
-        }
-        Some(SecretRef::Kubernetes(key)) => {
-            out.password_from = Some(PasswordFrom { secret_key_ref: Some(secret(key)), ..PasswordFrom::default() });
-        }
+        Some(place) => out.password_from = secret_from(place, own_namespace),
     }
     match login.username {
         None => {}
@@ -94,7 +97,7 @@ fn written(login: Login<'_>, own_namespace: Option<&str>) -> Fields {
     out
 }
 
-fn tls(tls: &RedisTls, own_namespace: Option<&str>) -> Tls {
+fn tls(tls: &ClientTls, own_namespace: Option<&str>) -> Tls {
     let pem = |place: Option<&PemRef>| match place {
         None => (None, None),
         Some(PemRef::File(file)) => (Some(path(file)), None),

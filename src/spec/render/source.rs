@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::duration;
+use super::{duration, events, series};
 use crate::spec::manifest::{
     self, Arq, BullMq, Celery, Dramatiq, InFlight, MemoryQueue, RedisKeys, RedisList, RedisSortedSet, RedisStream,
     Resque, Rq, Sidekiq, Trigger,
 };
-use crate::spec::{self, CeleryInFlight, ScoreUnit, Source, StreamBacklog};
+use crate::spec::{self, CeleryInFlight, Partitioning, ScoreUnit, Source, StreamBacklog};
 
 /// A trigger of which only the source is written.
 #[must_use]
@@ -46,6 +46,9 @@ pub fn source(source: &Source) -> Trigger {
         Source::Arq(spec::Arq { queues, oldest_age }) => {
             trigger.arq = Some(Arq { queues: names(queues), oldest_age: Some(*oldest_age) });
         }
+        Source::Postgres(written) => trigger.postgres = Some(events::postgres(written, Partitioning::default())),
+        Source::PrometheusQuery(written) => trigger.prometheus_query = Some(series::query(written)),
+        Source::PrometheusScrape(written) => trigger.prometheus_scrape = Some(series::scrape(written)),
         Source::Memory { queue } => trigger.memory = Some(MemoryQueue { queue: Some(queue.to_string()) }),
     }
     trigger
@@ -96,11 +99,11 @@ fn celery(celery: &spec::Celery) -> Celery {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "fields of a manifest are optional")]
-fn names(names: &[Arc<str>]) -> Option<Vec<String>> {
+pub(super) fn names(names: &[Arc<str>]) -> Option<Vec<String>> {
     Some(names.iter().map(ToString::to_string).collect())
 }
 
 /// Names, unless there are none.
-fn some(written: &[Arc<str>]) -> Option<Vec<String>> {
+pub(super) fn some(written: &[Arc<str>]) -> Option<Vec<String>> {
     if written.is_empty() { None } else { names(written) }
 }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{secrets, topology, values};
-use crate::spec::manifest::{ClusterConnectionBody, ConnectionBody, DurationText, MemoryConnection, RedisConnection};
+use super::{secrets, servers, topology, values};
+use crate::spec::manifest::{
+    ClusterConnectionBody, ConnectionBody, DurationText, MemoryConnection, PostgresConnection, PrometheusConnection,
+    RedisConnection, ScrapeConnection,
+};
 use crate::spec::report::Report;
 use crate::spec::{ConnectionSpec, Origin, RedisServer, Server};
 
@@ -30,7 +33,14 @@ pub(crate) fn connection(
     report: &mut Report<'_>,
 ) -> Option<ConnectionSpec> {
     let declarer = Declarer { namespace: Some(namespace), origin };
-    let server = server(declarer, body.redis.as_ref(), body.memory.as_ref(), report)?;
+    let written = Written {
+        redis: body.redis.as_ref(),
+        postgres: body.postgres.as_ref(),
+        prometheus: body.prometheus.as_ref(),
+        scrape: body.scrape.as_ref(),
+        memory: body.memory.as_ref(),
+    };
+    let server = server(declarer, &written, report)?;
     Some(ConnectionSpec { name: Arc::from(format!("{namespace}/{name}")), server })
 }
 
@@ -55,33 +65,66 @@ pub(crate) fn cluster_connection(
             report.problem(&format!("{PATH}[{i}]"), "an empty entry", "write a namespace, or take the entry out");
         }
     }
-    let server = server(Declarer { namespace: None, origin }, body.redis.as_ref(), body.memory.as_ref(), report)?;
+    let written = Written {
+        redis: body.redis.as_ref(),
+        postgres: body.postgres.as_ref(),
+        prometheus: body.prometheus.as_ref(),
+        scrape: body.scrape.as_ref(),
+        memory: body.memory.as_ref(),
+    };
+    let server = server(Declarer { namespace: None, origin }, &written, report)?;
     Some((allowed, ConnectionSpec { name: Arc::from(name), server }))
 }
 
-fn server(
-    declarer: Declarer<'_>,
-    redis: Option<&RedisConnection>,
-    memory: Option<&MemoryConnection>,
-    report: &mut Report<'_>,
-) -> Option<Server> {
+/// The server blocks of either kind.
+struct Written<'a> {
+    redis: Option<&'a RedisConnection>,
+    postgres: Option<&'a PostgresConnection>,
+    prometheus: Option<&'a PrometheusConnection>,
+    scrape: Option<&'a ScrapeConnection>,
+    memory: Option<&'a MemoryConnection>,
+}
+
+fn server(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Option<Server> {
     report.exactly_one(
         "spec",
         "server block",
-        &[("redis", redis.is_some()), ("memory", memory.is_some())],
+        &[
+            ("redis", written.redis.is_some()),
+            ("postgres", written.postgres.is_some()),
+            ("prometheus", written.prometheus.is_some()),
+            ("scrape", written.scrape.is_some()),
+            ("memory", written.memory.is_some()),
+        ],
         "redis: { address: redis-service:6379 }",
     );
-    match (redis, memory) {
-        (Some(redis), _) => Some(Server::Redis(redis_server(declarer, redis, report))),
-        (None, Some(MemoryConnection {})) => Some(Server::Memory),
-        (None, None) => None,
+    // The first counts.
+    if let Some(redis) = written.redis {
+        return Some(Server::Redis(redis_server(declarer, redis, report)));
     }
+    if let Some(postgres) = written.postgres {
+        return Some(Server::Postgres(servers::postgres(declarer, postgres, report)));
+    }
+    if let Some(prometheus) = written.prometheus {
+        return Some(Server::Prometheus(servers::prometheus(declarer, prometheus, report)));
+    }
+    if let Some(scrape) = written.scrape {
+        return Some(Server::Scrape(servers::scrape(declarer, scrape, report)));
+    }
+    written.memory.map(|MemoryConnection {}| Server::Memory)
+}
+
+/// A timeout as it is written, or its default.
+pub(super) fn timeout(
+    written: &Option<DurationText>,
+    path: &str,
+    default: Duration,
+    report: &mut Report<'_>,
+) -> Duration {
+    values::duration(written.as_ref(), path, TIMEOUTS, default, report)
 }
 
 fn redis_server(declarer: Declarer<'_>, redis: &RedisConnection, report: &mut Report<'_>) -> RedisServer {
-    let timeout = |written: &Option<DurationText>, name: &str, report: &mut Report<'_>| {
-        values::duration(written.as_ref(), &format!("spec.redis.{name}"), TIMEOUTS, DEFAULT_TIMEOUT, report)
-    };
     let secrets::Login { username, password, tls } = secrets::login(declarer, &redis.into(), report);
     let topology::Reached { address, topology, read_from } = topology::reached(declarer, redis, report);
     let database = redis.database.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
@@ -93,8 +136,8 @@ fn redis_server(declarer: Declarer<'_>, redis: &RedisConnection, report: &mut Re
         username,
         password,
         tls,
-        connect_timeout: timeout(&redis.connect_timeout, "connectTimeout", report),
-        response_timeout: timeout(&redis.response_timeout, "responseTimeout", report),
+        connect_timeout: timeout(&redis.connect_timeout, "spec.redis.connectTimeout", DEFAULT_TIMEOUT, report),
+        response_timeout: timeout(&redis.response_timeout, "spec.redis.responseTimeout", DEFAULT_TIMEOUT, report),
         max_commands_per_second: redis.max_commands_per_second.and_then(|cap| u32::try_from(cap).ok()),
     }
 }

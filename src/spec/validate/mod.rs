@@ -6,8 +6,11 @@
 
 mod behavior;
 mod connection;
+mod events;
 mod meta;
 mod secrets;
+mod series;
+mod servers;
 mod source;
 mod topology;
 mod trigger;

@@ -10,10 +10,11 @@ use super::connection::{DEFAULT_PORT, Declarer};
 use super::values;
 use crate::spec::address;
 use crate::spec::manifest::{
-    PasswordFrom, PasswordText, PemFrom, RedisConnection, SecretKeyRef, SentinelConnection, Tls, UsernameFrom,
+    PasswordFrom, PasswordText, PemFrom, PostgresConnection, PrometheusConnection, RedisConnection, ScrapeConnection,
+    SecretKeyRef, SentinelConnection, Tls, UsernameFrom,
 };
 use crate::spec::report::{Report, join};
-use crate::spec::{ClientCertificate, Origin, PemRef, RedisTls, Secret, SecretKey, SecretRef, UserRef};
+use crate::spec::{ClientCertificate, ClientTls, Origin, PemRef, Secret, SecretKey, SecretRef, UserRef};
 
 /// The fields of a login as they are written, and the path of the block that they stand in.
 pub(super) struct Written<'a> {
@@ -25,37 +26,35 @@ pub(super) struct Written<'a> {
     tls: Option<&'a Tls>,
 }
 
-impl<'a> From<&'a RedisConnection> for Written<'a> {
-    fn from(redis: &'a RedisConnection) -> Self {
-        Written {
-            at: "spec.redis",
-            username: redis.username.as_ref(),
-            username_from: redis.username_from.as_ref(),
-            password: redis.password.as_ref(),
-            password_from: redis.password_from.as_ref(),
-            tls: redis.tls.as_ref(),
+/// The same of a block whose fields have these names.
+macro_rules! written {
+    ($block:ty, $at:literal) => {
+        impl<'a> From<&'a $block> for Written<'a> {
+            fn from(block: &'a $block) -> Self {
+                Written {
+                    at: $at,
+                    username: block.username.as_ref(),
+                    username_from: block.username_from.as_ref(),
+                    password: block.password.as_ref(),
+                    password_from: block.password_from.as_ref(),
+                    tls: block.tls.as_ref(),
+                }
+            }
         }
-    }
+    };
 }
 
-impl<'a> From<&'a SentinelConnection> for Written<'a> {
-    fn from(sentinel: &'a SentinelConnection) -> Self {
-        Written {
-            at: "spec.redis.sentinel",
-            username: sentinel.username.as_ref(),
-            username_from: sentinel.username_from.as_ref(),
-            password: sentinel.password.as_ref(),
-            password_from: sentinel.password_from.as_ref(),
-            tls: sentinel.tls.as_ref(),
-        }
-    }
-}
+written!(RedisConnection, "spec.redis");
+written!(SentinelConnection, "spec.redis.sentinel");
+written!(PostgresConnection, "spec.postgres");
+written!(PrometheusConnection, "spec.prometheus");
+written!(ScrapeConnection, "spec.scrape");
 
 /// Who logs in, and whom to trust.
 pub(super) struct Login {
     pub(super) username: Option<UserRef>,
     pub(super) password: Option<SecretRef>,
-    pub(super) tls: Option<RedisTls>,
+    pub(super) tls: Option<ClientTls>,
 }
 
 pub(super) fn login(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Login {
@@ -143,25 +142,40 @@ fn password(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'
 }
 
 fn password_from(declarer: Declarer<'_>, from: &PasswordFrom, at: &str, report: &mut Report<'_>) -> Option<SecretRef> {
-    const SECRET: &str = "secretKeyRef: { name: redis, key: password }";
+    secret_from(declarer, from, at, "password", "password", report)
+}
+
+/// Where `what` is: a password, or something else that nobody else may read; `example` is a key of a Secret.
+pub(super) fn secret_from(
+    declarer: Declarer<'_>,
+    from: &PasswordFrom,
+    at: &str,
+    what: &str,
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<SecretRef> {
+    let name = if what == "password" { "redis" } else { "credentials" };
+    let secret = format!("secretKeyRef: {{ name: {name}, key: {example} }}");
     report.exactly_one(
         at,
-        "place of the password",
+        &format!("place of the {what}"),
         &[("secretKeyRef", from.secret_key_ref.is_some()), ("env", from.env.is_some()), ("file", from.file.is_some())],
-        SECRET,
+        &secret,
     );
     if let Some(reference) = &from.secret_key_ref {
-        return Some(SecretRef::Kubernetes(secret_key(declarer, reference, at, "password", report)));
+        return Some(SecretRef::Kubernetes(secret_key(declarer, reference, at, example, report)));
     }
     if let Some(env) = &from.env {
         let path = join(at, "env");
-        refuse_what_is_ours(declarer, &path, VARIABLE, SECRET, report);
-        return Some(SecretRef::Env(values::text(Some(env), &path, "env: REDIS_PASSWORD", report)));
+        refuse_what_is_ours(declarer, &path, VARIABLE, &secret, report);
+        let usual = if what == "password" { "env: REDIS_PASSWORD" } else { "env: A_VARIABLE" };
+        return Some(SecretRef::Env(values::text(Some(env), &path, usual, report)));
     }
     let file = from.file.as_ref()?;
     let path = join(at, "file");
-    refuse_what_is_ours(declarer, &path, FILE, SECRET, report);
-    Some(SecretRef::File(PathBuf::from(values::text(Some(file), &path, "file: /run/secrets/redis-password", report))))
+    refuse_what_is_ours(declarer, &path, FILE, &secret, report);
+    let usual = if what == "password" { "file: /run/secrets/redis-password" } else { "file: /run/secrets/token" };
+    Some(SecretRef::File(PathBuf::from(values::text(Some(file), &path, usual, report))))
 }
 
 const VARIABLE: &str = "an environment variable";
@@ -272,7 +286,7 @@ fn secret_example(key: &str) -> String {
     format!("secretKeyRef: {{ name: redis-tls, key: {key} }}")
 }
 
-fn tls(declarer: Declarer<'_>, written: &Tls, parent: &str, report: &mut Report<'_>) -> RedisTls {
+fn tls(declarer: Declarer<'_>, written: &Tls, parent: &str, report: &mut Report<'_>) -> ClientTls {
     let at = join(parent, "tls");
     let at = at.as_str();
     let insecure_skip_verify = written.insecure_skip_verify.unwrap_or(false);
@@ -296,7 +310,7 @@ fn tls(declarer: Declarer<'_>, written: &Tls, parent: &str, report: &mut Report<
             },
         );
     }
-    RedisTls {
+    ClientTls {
         authorities: authorities.read(declarer, report),
         client: client_certificate(declarer, written, at, report),
         server_name: server_name(written, insecure_skip_verify, at, report),

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::values;
+use super::{events, series, values};
 use crate::spec::limits::KEYS_PER_TRIGGER;
 use crate::spec::manifest::{self, InFlight, Trigger};
 use crate::spec::report::Report;
 use crate::spec::{
-    Arq, BullMq, Celery, CeleryInFlight, Dramatiq, RedisList, RedisStream, Resque, Rq, ScoreUnit, Sidekiq, Source,
-    StreamBacklog,
+    Arq, BullMq, Celery, CeleryInFlight, Dramatiq, Partitioning, RedisList, RedisStream, Resque, Rq, ScoreUnit,
+    Sidekiq, Source, StreamBacklog,
 };
 
 /// Patterns of keys in one trigger: each is a walk through the whole database.
@@ -22,9 +22,9 @@ const SEPARATOR: &str = "\u{6}\u{16}";
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// An entry of a list of names.
-struct Noun {
-    one: &'static str,
-    example: &'static str,
+pub(super) struct Noun {
+    pub(super) one: &'static str,
+    pub(super) example: &'static str,
 }
 
 const KEY: Noun = Noun { one: "key", example: "keys: [jobs]" };
@@ -45,6 +45,9 @@ pub(super) fn source(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> 
         ("resque", trigger.resque.is_some()),
         ("dramatiq", trigger.dramatiq.is_some()),
         ("arq", trigger.arq.is_some()),
+        ("postgres", trigger.postgres.is_some()),
+        ("prometheusQuery", trigger.prometheus_query.is_some()),
+        ("prometheusScrape", trigger.prometheus_scrape.is_some()),
         ("memory", trigger.memory.is_some()),
     ];
     report.exactly_one(path, "source block", &written, "redisList: { keys: [jobs] }");
@@ -70,7 +73,26 @@ pub(super) fn source(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> 
     if let Some(written) = &trigger.redis_stream {
         return Some(Source::RedisStream(stream(written, &format!("{path}.redisStream"), report)));
     }
+    if let Some(written) = &trigger.postgres {
+        return events::postgres(written, &format!("{path}.postgres"), report).map(Source::Postgres);
+    }
+    if let Some(written) = &trigger.prometheus_query {
+        return Some(Source::PrometheusQuery(series::query(written, &format!("{path}.prometheusQuery"), report)));
+    }
+    if let Some(written) = &trigger.prometheus_scrape {
+        return Some(Source::PrometheusScrape(series::scrape(written, &format!("{path}.prometheusScrape"), report)));
+    }
     framework(trigger, path, report)
+}
+
+/// What is made of how its workers divide the work.
+pub(super) fn partitioning(trigger: &Trigger, source: &Source, path: &str, report: &mut Report<'_>) -> Partitioning {
+    match (&trigger.postgres, source) {
+        (Some(written), Source::Postgres(source)) => {
+            events::partitioning(written, source, &format!("{path}.postgres"), report)
+        }
+        _ => Partitioning::default(),
+    }
 }
 
 fn framework(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> Option<Source> {
@@ -251,7 +273,7 @@ fn prefix(written: Option<&str>, default: &str, path: &str, report: &mut Report<
 }
 
 /// Names of keys or queues: at least one, none empty, none twice.
-fn names(written: Option<&[String]>, path: &str, noun: &Noun, report: &mut Report<'_>) -> Vec<Arc<str>> {
+pub(super) fn names(written: Option<&[String]>, path: &str, noun: &Noun, report: &mut Report<'_>) -> Vec<Arc<str>> {
     let written = written.unwrap_or_default();
     let Noun { one, example } = noun;
     if written.is_empty() {

@@ -159,7 +159,7 @@ fn single(declarer: Declarer<'_>, redis: &RedisConnection, report: &mut Report<'
 
 /// The address as it will be connected to. Whoever writes a file means names as tidegate's own machine resolves them;
 /// whoever writes a custom resource means a Service of its namespace, whichever namespace tidegate runs in.
-fn reached_from(declarer: Declarer<'_>, address: &str, path: &str, report: &mut Report<'_>) -> String {
+pub(super) fn reached_from(declarer: Declarer<'_>, address: &str, path: &str, report: &mut Report<'_>) -> String {
     match declarer {
         Declarer { origin: Origin::Resource, namespace: Some(own) } => address::expand_service(address, own),
         Declarer { origin: Origin::Resource, namespace: None } if address::names_a_service(address) => {

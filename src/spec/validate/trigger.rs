@@ -90,6 +90,7 @@ fn one(
     let connection = connection(trigger, source.as_ref(), path, head, grants, report);
     let activation_threshold = activation_threshold(trigger, path, report);
     let source = source?;
+    let partitioning = source::partitioning(trigger, &source, path, report);
     let metric_name = unique(&metric_name(&source), metric_names);
     let spec = TriggerSpec {
         name: name.into(),
@@ -100,6 +101,7 @@ fn one(
         policy: policy?,
         activation_threshold,
         max_sample_age: None,
+        partitioning,
     };
     if matches!(spec.policy, Policy::Load(_)) && !spec.shows_in_flight() {
         report.problem(
@@ -223,12 +225,24 @@ fn connection(
             return None;
         }
     };
-    let (fits, kind, block) = match (source, &connection.server) {
-        (Some(Source::Memory { .. }), Server::Redis(_)) => (false, "redis", "redisList: { keys: [jobs] }"),
-        (Some(Source::Memory { .. }) | None, _) | (_, Server::Redis(_)) => (true, "", ""),
-        (Some(_), Server::Memory) => (false, "memory", "memory: { queue: jobs }"),
+    let fits = match (source, &connection.server) {
+        (None, _)
+        | (Some(Source::Memory { .. }), Server::Memory)
+        | (Some(Source::Postgres(_)), Server::Postgres(_))
+        | (Some(Source::PrometheusQuery(_)), Server::Prometheus(_))
+        | (Some(Source::PrometheusScrape(_)), Server::Scrape(_)) => true,
+        (Some(source), Server::Redis(_)) => source.is_on_redis(),
+        (Some(_), _) => false,
     };
     if !fits {
+        let kind = connection.server.block();
+        let block = match &connection.server {
+            Server::Redis(_) => "redisList: { keys: [jobs] }",
+            Server::Postgres(_) => "postgres: { query: \"select ...\" }",
+            Server::Prometheus(_) => "prometheusQuery: { query: sum(jobs_waiting) }",
+            Server::Scrape(_) => "prometheusScrape: { metric: jobs_waiting }",
+            Server::Memory => "memory: { queue: jobs }",
+        };
         report.problem(
             &format!("{path}.connection"),
             format!("Connection `{}` is of kind {kind} and cannot read this source", connection.name),
@@ -269,7 +283,7 @@ fn by_name(
 }
 
 /// The metric's name towards KEDA: its own scaler's, `redis-` and the list's name, for lists; `redis-streams-` and the
-/// stream's for streams.
+/// stream's for streams; `postgresql` and `prometheus`, with names where there are some, for what is read of these.
 ///
 /// The name becomes a segment of a URL path, so everything but letters, digits, `-` and `_` turns into `-`. Different
 /// keys may therefore have equal metric names (`a.b` and `a:b`, as with KEDA's own scaler); inside one autoscaler
@@ -280,6 +294,9 @@ pub(crate) fn metric_name(source: &Source) -> String {
             "redis"
         }
         Source::RedisStream(_) => "redis-streams",
+        // KEDA's names of these two scalers' metrics.
+        Source::Postgres(_) => "postgresql",
+        Source::PrometheusQuery(_) | Source::PrometheusScrape(_) => "prometheus",
         framework => framework.block(),
     };
     let names = match source {
@@ -288,7 +305,8 @@ pub(crate) fn metric_name(source: &Source) -> String {
         source => source.names().join("-"),
     };
     let safe = names.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' });
-    format!("{prefix}-{}", safe.collect::<String>())
+    let safe = safe.collect::<String>();
+    if safe.is_empty() { prefix.to_owned() } else { format!("{prefix}-{safe}") }
 }
 
 /// `name`, with a number behind it if it is taken.

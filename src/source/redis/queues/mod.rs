@@ -43,7 +43,9 @@ pub(super) fn wanted_by(source: &Source) -> Vec<Wanted> {
         Source::Resque(resque) => resque::wanted_by(resque),
         Source::Dramatiq(dramatiq) => dramatiq::wanted_by(dramatiq),
         Source::Arq(arq) => arq::wanted_by(arq),
-        Source::Memory { .. } => Vec::new(),
+        Source::Postgres(_) | Source::PrometheusQuery(_) | Source::PrometheusScrape(_) | Source::Memory { .. } => {
+            Vec::new()
+        }
     }
 }
 
