@@ -70,7 +70,7 @@
 //! | `proto` | nothing | only `std`, `prost`, `tonic`, `tonic_prost` |
 //! | `clock` | `model` | only `std`, `tokio` |
 //! | `telemetry` | `model` | only `std`, `tokio`, `thiserror`, `metrics`, `metrics_exporter_prometheus`, `tracing`, `tracing_subscriber` |
-//! | `spec` | `model` | only `std`, `serde`, `serde_json`, `serde_saphyr`, `schemars`, `thiserror`, `kube::CustomResource`; never `std::time::Instant`, `std::time::SystemTime`, `std::fs`, `std::env`, `std::thread` |
+//! | `spec` | `model` | only `std`, `regex`, `serde`, `serde_json`, `serde_saphyr`, `schemars`, `thiserror`, `kube::CustomResource`; never `std::time::Instant`, `std::time::SystemTime`, `std::fs`, `std::env`, `std::thread` |
 //! | `files` | `model`, `spec`, `clock`, `telemetry` | only `std`, `tokio`, `thiserror`, `tracing`; never `std::time::Instant`, `std::time::SystemTime` |
 //! | `engine` | `model`, `spec` | only `std`, `thiserror`, `libm`; never `std::time::Instant`, `std::time::SystemTime`, `std::collections::HashMap`, `std::collections::HashSet`, `std::collections::hash_map`, `std::collections::hash_set`, `std::hash::RandomState`, `std::fs`, `std::net`, `std::env`, `std::thread` |
 //! | `source` | `model`, `spec` | never `axum`, `kube`, `metrics`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |

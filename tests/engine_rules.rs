@@ -1257,11 +1257,11 @@ fn a_memory_of_the_first_version_is_still_read() {
     let mut bytes = memory.to_bytes();
     // The one thing that the second version added, and that no complete memory has: after four lists, of which only the
     // second has an entry (an age of nothing, eight replicas).
-    let first_lists = [3, 0, 1, 0, 16, 0, 0];
+    let first_lists = [4, 0, 1, 0, 16, 0, 0];
     assert_eq!(bytes.get(..7), Some(first_lists.as_slice()));
     assert_eq!(bytes.remove(7), 0);
-    // And what the third added to the one value, which stands last.
-    assert_eq!(bytes.split_off(bytes.len() - 4), [0, 0, 0, 0]);
+    // And what later ones added to the one value, which stands last.
+    assert_eq!(bytes.split_off(bytes.len() - 5), [0, 0, 0, 0, 0]);
     *bytes.first_mut().expect("a version") = 1;
     assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
 }

@@ -71,7 +71,7 @@ fn object(schema: &Json, entries: &[Entry], path: &str, report: &mut Report<'_>)
         let here = join(path, key);
         if !seen.insert(key.as_str()) {
             report.explain(&here, "written twice in the same block", "keep one of the two");
-        } else if let Some(field) = known.get(key) {
+        } else if let Some(field) = known.get(key).or_else(|| schema.get("additionalProperties")) {
             if let Some(value) = prune(field, node, &here, report) {
                 out.insert(key.clone(), value);
             }

@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Selector, String> {
     match input.rest {
         "" if selector.name.is_none() && selector.matchers.is_empty() => Err("selects nothing".to_owned()),
         "" => Ok(selector),
-        rest => Err(format!("is more than a selector: `{}`", clipped(rest))),
+        rest => Err(format!("is more than a plain selector: `{}`", clipped(rest))),
     }
 }
 

@@ -120,8 +120,11 @@ fn walk(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
                 say(format!("{name} is required"));
             }
         }
+        if schema["maxProperties"].as_u64().is_some_and(|most| object.len() as u64 > most) {
+            say("too many fields".to_owned());
+        }
         for (name, child) in object {
-            match schema["properties"].get(name) {
+            match schema["properties"].get(name).or_else(|| schema.get("additionalProperties")) {
                 Some(property) => walk(property, child, &format!("{path}.{name}"), found),
                 // The server itself knows these.
                 None if path.is_empty() && ["apiVersion", "kind", "metadata"].contains(&name.as_str()) => {}

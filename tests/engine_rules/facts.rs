@@ -117,7 +117,8 @@ fn replicas_beyond_a_queues_own_limit_are_not_asked_for() {
 fn a_hand_over_takes_the_facts_along() {
     let mut old = World::new(spec(|s| s.max_sample_age = seconds(100)), 0);
     old.settle(3.0);
-    let seen = Observation { in_flight: 2.0.into(), limit: 7.0.into(), paused: true, ..nothing() };
+    let seen =
+        Observation { in_flight: 2.0.into(), limit: 7.0.into(), partitions: 4.0.into(), paused: true, ..nothing() };
     old.observe(0, seen);
     old.obey();
     let (mut new, memory) = old.reborn(spec(|s| s.max_sample_age = seconds(100)));
@@ -147,10 +148,23 @@ fn a_memory_of_the_second_version_is_still_read() {
     old.settle(2.0);
     let memory = old.engine.memory(old.now, KEY).expect("it exists");
     let mut bytes = memory.to_bytes();
-    // What the third version added to the one value, which stands last: nothing known of work in flight, nor of a
-    // limit, not paused, and nothing that has been in flight for some time.
-    assert_eq!(bytes.split_off(bytes.len() - 4), [0, 0, 0, 0]);
+    // What later versions added to the one value, which stands last: nothing known of work in flight, nor of a limit,
+    // no flag, no partitions, and nothing that has been in flight for some time.
+    assert_eq!(bytes.split_off(bytes.len() - 5), [0, 0, 0, 0, 0]);
     *bytes.first_mut().expect("a version") = 2;
+    assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
+}
+
+#[test]
+fn a_memory_of_the_third_version_is_still_read() {
+    let mut old = World::new(plain(), 2);
+    old.observe(0, Observation { in_flight: 2.0.into(), paused: true, ..Observation::of_backlog(2.0) });
+    let memory = old.engine.memory(old.now, KEY).expect("it exists");
+    let mut bytes = memory.to_bytes();
+    // What the fourth version added: partitions, before what has been in flight for some time, which stands last.
+    assert_eq!(bytes.split_off(bytes.len() - 3), [1, 0, 0]);
+    bytes.extend([1, 0]);
+    *bytes.first_mut().expect("a version") = 3;
     assert_eq!(Memory::from_bytes(&bytes), Ok(memory));
 }
 
@@ -185,4 +199,67 @@ fn a_trigger_with_an_age_of_its_own_goes_stale_by_that() {
     // Read more seldom, because its namespace is held back: three of those readings, as of everybody.
     world.tell(Event::Pace { interval: Some(seconds(2)) });
     assert!(!world.decision().degraded);
+}
+
+// === how the work is divided ===
+
+/// A trigger whose source shows partitions, with this much patience for their being divided anew.
+fn divided(bounds_replicas: bool, hold_for: u64) -> TriggerSpec {
+    let partitioning = Partitioning { bounds_replicas, hold_for: seconds(hold_for) };
+    TriggerSpec { partitioning, ..trigger(0) }
+}
+
+#[test]
+fn replicas_beyond_the_partitions_are_not_asked_for_where_that_is_written() {
+    let seen = Observation { partitions: 4.0.into(), ..Observation::of_backlog(90.0) };
+    let mut world = World::new(spec(|s| s.triggers = vec![divided(true, 0)]), 0);
+    world.observe(0, seen);
+    assert_eq!(world.decision().triggers[0].wants, Some(4));
+    assert_eq!(world.decision().triggers[0].reason, Reason::PartitionLimit);
+    let mut world = World::new(spec(|s| s.triggers = vec![divided(false, 0)]), 0);
+    world.observe(0, seen);
+    assert!(world.decision().triggers[0].wants > Some(4));
+}
+
+#[test]
+fn nothing_changes_while_the_work_is_divided_anew_but_not_for_ever() {
+    let seen = |backlog: f64| Observation { rebalancing: true, ..Observation::of_backlog(backlog) };
+    let mut world = World::new(spec(|s| s.triggers = vec![divided(false, 30)]), 2);
+    world.observe(0, seen(90.0));
+    assert_eq!((world.decision().desired, world.decision().reason), (2, Reason::Rebalancing));
+    world.pass(seconds(29));
+    world.observe(0, seen(90.0));
+    assert_eq!(world.decision().desired, 2);
+    world.pass(seconds(2));
+    world.observe(0, seen(90.0));
+    assert!(world.decision().desired > 2, "it has taken too long: {:?}", world.decision());
+
+    // Done in time, and begun again: the patience is new.
+    let mut world = World::new(spec(|s| s.triggers = vec![divided(false, 30)]), 2);
+    world.observe(0, seen(90.0));
+    world.pass(seconds(20));
+    world.observe(0, Observation::of_backlog(20.0));
+    world.pass(seconds(20));
+    world.observe(0, seen(90.0));
+    assert_eq!(world.decision().reason, Reason::Rebalancing);
+}
+
+#[test]
+fn a_workload_at_zero_does_not_wait_for_a_division_of_the_work() {
+    let mut world = World::new(spec(|s| s.triggers = vec![divided(false, 30)]), 0);
+    world.observe(0, Observation { rebalancing: true, ..Observation::of_backlog(5.0) });
+    assert!(world.decision().desired >= 1);
+}
+
+#[test]
+fn what_was_old_when_it_was_read_is_stale_when_its_source_says_so() {
+    let seen = |age: f64| Observation { age: age.into(), ..Observation::of_backlog(0.0) };
+    let mut world = World::new(spec(|s| s.max_sample_age = Duration::from_secs(10)), 5);
+    world.observe(0, seen(9.0));
+    assert_eq!(world.decision().triggers[0].health, Health::Fresh);
+    world.pass(seconds(2));
+    assert_eq!(world.decision().triggers[0].health, Health::Stale, "nine seconds, and two");
+    world.observe(0, seen(300.0));
+    assert_eq!(world.decision().triggers[0].health, Health::Stale);
+    assert_eq!(world.decision().desired, 5, "and scales nothing down");
 }

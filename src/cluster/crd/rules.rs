@@ -26,7 +26,7 @@ impl Default {
     }
 }
 
-pub(super) const DEFAULTS: [(&str, Default); 23] = [
+pub(super) const DEFAULTS: [(&str, Default); 35] = [
     ("spec.scaleTargetRef.kind", Default::Text("Deployment")),
     ("spec.minReplicas", Default::Number(0)),
     ("spec.maxReplicas", Default::Number(100)),
@@ -50,10 +50,22 @@ pub(super) const DEFAULTS: [(&str, Default); 23] = [
     ("spec.redis.readFrom", Default::Text("primary")),
     ("spec.redis.tls.insecureSkipVerify", Default::Flag(false)),
     ("spec.redis.sentinel.tls.insecureSkipVerify", Default::Flag(false)),
+    ("spec.triggers[].prometheusQuery.ignoreNullValues", Default::Flag(false)),
+    ("spec.triggers[].prometheusScrape.combine", Default::Text("sum")),
+    ("spec.postgres.connectTimeout", Default::Text("1s")),
+    ("spec.postgres.responseTimeout", Default::Text("1s")),
+    ("spec.postgres.tls.insecureSkipVerify", Default::Flag(false)),
+    ("spec.prometheus.connectTimeout", Default::Text("1s")),
+    ("spec.prometheus.responseTimeout", Default::Text("3s")),
+    ("spec.prometheus.tls.insecureSkipVerify", Default::Flag(false)),
+    ("spec.scrape.connectTimeout", Default::Text("1s")),
+    ("spec.scrape.responseTimeout", Default::Text("1s")),
+    ("spec.scrape.tls.insecureSkipVerify", Default::Flag(false)),
+    ("spec.scrape.pods.path", Default::Text("/metrics")),
 ];
 
 /// Fields without which a block means nothing. The server says so by itself.
-pub(super) const REQUIRED: [(&str, &[&str]); 26] = [
+pub(super) const REQUIRED: [(&str, &[&str]); 42] = [
     ("spec.scaleTargetRef", &["name"]),
     ("spec.triggers[]", &["policy"]),
     ("spec.triggers[].redisSet", &["keys"]),
@@ -78,6 +90,25 @@ pub(super) const REQUIRED: [(&str, &[&str]); 26] = [
     ("spec.redis.sentinel.tls.certFrom", &["secretKeyRef"]),
     ("spec.redis.sentinel.tls.keyFrom", &["secretKeyRef"]),
     ("spec.redis.cluster", &["addresses"]),
+    ("spec.triggers[].prometheusQuery", &["query"]),
+    ("spec.triggers[].prometheusScrape", &["metric"]),
+    ("spec.triggers[].postgres.pupsourcingOrchestrator", &["projections", "replicaSet"]),
+    ("spec.triggers[].postgres.messageDb", &["category", "positionStreams"]),
+    (
+        "spec.triggers[].postgres.checkpoint",
+        &["checkpointsName", "checkpointsPosition", "checkpointsTable", "eventsPosition", "eventsTable"],
+    ),
+    ("spec.triggers[].postgres.checkpoint.scope", &["column", "values"]),
+    ("spec.prometheus", &["url"]),
+    ("spec.postgres.tls.caFrom", &["secretKeyRef"]),
+    ("spec.postgres.tls.certFrom", &["secretKeyRef"]),
+    ("spec.postgres.tls.keyFrom", &["secretKeyRef"]),
+    ("spec.prometheus.tls.caFrom", &["secretKeyRef"]),
+    ("spec.prometheus.tls.certFrom", &["secretKeyRef"]),
+    ("spec.prometheus.tls.keyFrom", &["secretKeyRef"]),
+    ("spec.scrape.tls.caFrom", &["secretKeyRef"]),
+    ("spec.scrape.tls.certFrom", &["secretKeyRef"]),
+    ("spec.scrape.tls.keyFrom", &["secretKeyRef"]),
     ("spec.behavior.scaleUp.policies[]", &["periodSeconds", "type", "value"]),
     ("spec.behavior.scaleDown.policies[]", &["periodSeconds", "type", "value"]),
 ];
@@ -93,7 +124,7 @@ pub(super) const LISTS: [(&str, usize); 2] = [
 ];
 
 /// Limits of durations.
-pub(super) const DURATIONS: [(&str, &str, &str); 10] = [
+pub(super) const DURATIONS: [(&str, &str, &str); 19] = [
     ("spec.pollingInterval", "50ms", "10m"),
     ("spec.cooldownPeriod", "0s", "8760h"),
     ("spec.initialCooldownPeriod", "0s", "8760h"),
@@ -104,6 +135,15 @@ pub(super) const DURATIONS: [(&str, &str, &str); 10] = [
     ("spec.triggers[].policy.load.drainWithin", "10ms", "24h"),
     ("spec.redis.connectTimeout", "10ms", "1m"),
     ("spec.redis.responseTimeout", "10ms", "1m"),
+    ("spec.triggers[].postgres.rebalanceTimeout", "0s", "8760h"),
+    ("spec.triggers[].postgres.pupsourcingOrchestrator.staleAfter", "1s", "8760h"),
+    ("spec.triggers[].postgres.pupsourcing.staleAfter", "1s", "8760h"),
+    ("spec.postgres.connectTimeout", "10ms", "1m"),
+    ("spec.postgres.responseTimeout", "10ms", "1m"),
+    ("spec.prometheus.connectTimeout", "10ms", "1m"),
+    ("spec.prometheus.responseTimeout", "10ms", "1m"),
+    ("spec.scrape.connectTimeout", "10ms", "1m"),
+    ("spec.scrape.responseTimeout", "10ms", "1m"),
 ];
 
 /// What a quantity may be.
@@ -138,11 +178,11 @@ pub(super) struct One {
     pub(super) example: &'static str,
 }
 
-pub(super) const EXACTLY_ONE: [One; 8] = [
+pub(super) const EXACTLY_ONE: [One; 21] = [
     One {
         at: "spec",
         what: "server block",
-        blocks: &["redis", "memory"],
+        blocks: &["redis", "postgres", "prometheus", "scrape", "memory"],
         example: "redis: { address: redis-service:6379 }",
     },
     One {
@@ -161,6 +201,9 @@ pub(super) const EXACTLY_ONE: [One; 8] = [
             "resque",
             "dramatiq",
             "arq",
+            "postgres",
+            "prometheusQuery",
+            "prometheusScrape",
             "memory",
         ],
         example: "redisList: { keys: [jobs] }",
@@ -201,6 +244,79 @@ pub(super) const EXACTLY_ONE: [One; 8] = [
         blocks: &[],
         example: "secretKeyRef: { name: redis, key: password }",
     },
+    One {
+        at: "spec.triggers[].postgres",
+        what: "of query and the event stores",
+        blocks: &["query", "pupsourcingOrchestrator", "pupsourcing", "marten", "messageDb", "eventuous", "checkpoint"],
+        example: "pupsourcing: {}",
+    },
+    One {
+        at: "spec.postgres.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.postgres.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.prometheus.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.prometheus.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.scrape.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.scrape.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.postgres.urlFrom",
+        what: "place of the URL",
+        blocks: &[],
+        example: "secretKeyRef: { name: credentials, key: url }",
+    },
+    One {
+        at: "spec.prometheus.bearerTokenFrom",
+        what: "place of the token",
+        blocks: &[],
+        example: "secretKeyRef: { name: credentials, key: token }",
+    },
+    One {
+        at: "spec.scrape.bearerTokenFrom",
+        what: "place of the token",
+        blocks: &[],
+        example: "secretKeyRef: { name: credentials, key: token }",
+    },
+    One {
+        at: "spec.scrape",
+        what: "place of the pages",
+        blocks: &["url", "pods"],
+        example: "url: http://exporter:9121/metrics",
+    },
+    One {
+        at: "spec.scrape.pods",
+        what: "way to find pods",
+        blocks: &["service", "selector"],
+        example: "service: workers",
+    },
+    One { at: "spec.scrape.pods", what: "port", blocks: &["port", "portName"], example: "port: 9090" },
 ];
 
 /// What only files may say: a custom resource is written by whoever may, and tidegate's files and variables are none
@@ -212,7 +328,7 @@ pub(super) struct Refused {
     pub(super) message: &'static str,
 }
 
-pub(super) const REFUSED: [Refused; 10] = [
+pub(super) const REFUSED: [Refused; 17] = [
     Refused {
         block: ".redis",
         field: "password",
@@ -262,6 +378,41 @@ pub(super) const REFUSED: [Refused; 10] = [
         block: ".tls",
         field: "keyFile",
         message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write keyFrom: { secretKeyRef: { name: redis-tls, key: tls.key } }",
+    },
+    Refused {
+        block: ".postgres",
+        field: "password",
+        message: "a custom resource is no place for a password: too many may read it; put it into a Secret and write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
+    },
+    Refused {
+        block: ".prometheus",
+        field: "password",
+        message: "a custom resource is no place for a password: too many may read it; put it into a Secret and write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
+    },
+    Refused {
+        block: ".scrape",
+        field: "password",
+        message: "a custom resource is no place for a password: too many may read it; put it into a Secret and write passwordFrom: { secretKeyRef: { name: redis, key: password } }",
+    },
+    Refused {
+        block: ".urlFrom",
+        field: "env",
+        message: "a custom resource may not name an environment variable of tidegate's; put the value into a Secret and write secretKeyRef: { name: credentials, key: url }",
+    },
+    Refused {
+        block: ".urlFrom",
+        field: "file",
+        message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write secretKeyRef: { name: credentials, key: url }",
+    },
+    Refused {
+        block: ".bearerTokenFrom",
+        field: "env",
+        message: "a custom resource may not name an environment variable of tidegate's; put the value into a Secret and write secretKeyRef: { name: credentials, key: token }",
+    },
+    Refused {
+        block: ".bearerTokenFrom",
+        field: "file",
+        message: "a custom resource may not name a file of tidegate's; put the value into a Secret and write secretKeyRef: { name: credentials, key: token }",
     },
 ];
 

@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use super::Kind;
 use super::rules::{self, Refused, Rule};
 
+/// Entries of a map: labels or headers.
+const MOST_LABELS: usize = 64;
+
 /// Longest text of a spec where nothing else is said: as long as the longest value of KEDA's metadata, for the same
 /// reason. The server's estimate of what a rule costs needs a bound for every text.
 const LONGEST_TEXT: usize = crate::spec::limits::METADATA_VALUE_BYTES;
@@ -36,6 +39,9 @@ fn walk(kind: Kind, path: &str, node: &mut Map<String, Value>) {
     }
     if let Some(items) = node.get_mut("items").and_then(Value::as_object_mut) {
         walk(kind, &format!("{path}[]"), items);
+    }
+    if let Some(values) = node.get_mut("additionalProperties").and_then(Value::as_object_mut) {
+        walk(kind, &format!("{path}{{}}"), values);
     }
     if path == "spec" || path.starts_with("spec.") {
         bounded(path, node);
@@ -72,6 +78,10 @@ fn plain(node: &mut Map<String, Value>) {
 /// Everything has an end: texts and lists of a spec.
 fn bounded(path: &str, node: &mut Map<String, Value>) {
     match node.get("type").and_then(Value::as_str) {
+        Some("object") if node.contains_key("additionalProperties") => {
+            node.entry("minProperties").or_insert(json!(1));
+            node.entry("maxProperties").or_insert(json!(MOST_LABELS));
+        }
         Some("string") if !node.contains_key("enum") => {
             node.entry("minLength").or_insert(json!(1));
             node.entry("maxLength").or_insert(json!(LONGEST_TEXT));

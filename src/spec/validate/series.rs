@@ -38,7 +38,7 @@ pub(super) fn scrape(written: &manifest::PrometheusScrape, path: &str, report: &
         _ if text.is_empty() => {}
         Err(wrong) => {
             let cure = "write a name, and labels if need be: jobs_waiting{queue=\"emails\"}";
-            report.problem(&path, format!("the selector {wrong}"), cure);
+            report.problem(&path, format!("not a metric: the text {wrong}"), cure);
         }
         Ok(selector) => {
             for matcher in &selector.matchers {
@@ -50,7 +50,7 @@ pub(super) fn scrape(written: &manifest::PrometheusScrape, path: &str, report: &
             }
             match selector.name {
                 Some(name) => metric = name,
-                None => report.problem(&path, "the selector names no metric", "e.g. jobs_waiting{queue=\"emails\"}"),
+                None => report.problem(&path, "no metric is named", "e.g. jobs_waiting{queue=\"emails\"}"),
             }
             matchers = selector.matchers;
         }

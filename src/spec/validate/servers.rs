@@ -159,8 +159,11 @@ fn headers(written: Option<&BTreeMap<String, String>>, path: &str, report: &mut 
     for (name, value) in written.into_iter().flatten() {
         let here = format!("{path}.{name}");
         let reserved = ["authorization", "host", "content-length", "content-type", "connection", "accept-encoding"];
-        if http::HeaderName::from_bytes(name.as_bytes()).is_err() || http::HeaderValue::from_str(value).is_err() {
-            report.problem(&here, "not a header", "names are letters, digits and dashes; values are one line");
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let is_header = !name.is_empty() && name.chars().all(token);
+        let fits = value.chars().all(|c| c == ' ' || c.is_ascii_graphic()) && value.trim() == value;
+        if !is_header || !fits {
+            report.problem(&here, "not a header", "names are letters, digits and dashes; values are one line of ASCII");
         } else if reserved.contains(&name.to_ascii_lowercase().as_str()) {
             let cure = "credentials go into passwordFrom or bearerTokenFrom; take the line out";
             report.problem(&here, "this header is tidegate's own", cure);
