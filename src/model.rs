@@ -349,6 +349,26 @@ impl FailureKind {
     }
 }
 
+/// What is known of the pods that somebody wants to ask.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum FoundPods {
+    /// Asked for, and not answered yet.
+    #[default]
+    NotRead,
+    /// The ready ones; none, perhaps.
+    Ready(Arc<[Pod]>),
+    /// They cannot be read: the sentence, with its cure.
+    Missing(Arc<str>),
+}
+
+/// One pod that is ready.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Pod {
+    pub name: Arc<str>,
+    /// `host:port`, with brackets around an IPv6 address.
+    pub address: Arc<str>,
+}
+
 // === what targets say and are told ===
 
 /// Ask a target for `to` replicas. `from` is what the decision was based on, so that a change by somebody else in

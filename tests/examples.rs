@@ -260,3 +260,43 @@ fn batch_workers_leave_all_at_once_and_are_there_in_an_outage() {
     assert_eq!(world.silent(50), 0);
     assert_eq!(world.silent(20), 5, "after a minute, in case there is something to do");
 }
+
+#[test]
+fn projections_change_seldom_by_little_and_not_while_they_divide_the_work() {
+    let mut world = World::of("09-projections", "projections", 2);
+    assert_eq!(world.during(299, &[45_000]), 2, "a lag has to stand for five minutes");
+    assert_eq!(world.during(2, &[45_000]), 4, "two more at first");
+    assert_eq!(world.during(117, &[45_000]), 4);
+    assert_eq!(world.during(5, &[45_000]), 5, "and the fifth two minutes later");
+    assert_eq!(world.during(890, &[0]), 5, "a quarter of an hour");
+    assert_eq!(world.during(15, &[0]), 4);
+
+    let mut world = World::of("09-projections", "projections", 2);
+    let dividing = Observation { rebalancing: true, ..Observation::of_backlog(45_000.0) };
+    world.during(290, &[45_000]);
+    for second in 0..89 {
+        world.now = world.now.after(Duration::from_secs(1));
+        world.tell(Event::Sample { trigger: 0, round: Round(9_000 + second), taken: world.now, value: Ok(dividing) });
+    }
+    assert_eq!(world.replicas, 2, "nothing is scaled meanwhile");
+    world.now = world.now.after(Duration::from_secs(3));
+    world.tell(Event::Sample { trigger: 0, round: Round(9_999), taken: world.now, value: Ok(dividing) });
+    assert_eq!(world.replicas, 4, "for 90 seconds at most");
+}
+
+#[test]
+fn what_prometheus_returns_is_stale_after_a_minute() {
+    let mut world = World::of("10-prometheus", "mailer", 0);
+    assert_eq!(world.at_once(&[40]), 8, "forty emails");
+    world.now = world.now.after(Duration::from_secs(400));
+    let old = Observation { age: 61.0.into(), ..Observation::of_backlog(0.0) };
+    world.tell(Event::Sample { trigger: 0, round: Round(99), taken: world.now, value: Ok(old) });
+    assert_eq!(world.replicas, 8, "nothing is scaled down");
+    let mut importer = World::of("10-prometheus", "importer", 0);
+    assert_eq!(importer.at_once(&[250]), 3, "a pod for each 100 rows");
+    let loaded = read(&text("10-prometheus"));
+    let connection = |name: &str| loaded.grants.find_by_name("shop", name).unwrap();
+    let reads = |name: &str| spec(&loaded, name).triggers[0].connection.clone();
+    assert_eq!(reads("mailer"), reads("invoicer"));
+    assert_eq!((reads("mailer"), reads("importer")), (connection("prometheus"), connection("exporter")));
+}

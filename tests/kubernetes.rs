@@ -13,6 +13,7 @@ mod support;
 mod kubernetes {
     mod acting;
     mod objects;
+    mod pods;
     mod process;
     mod process_memory;
     mod process_owners;

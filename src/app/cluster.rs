@@ -26,12 +26,14 @@ use crate::cluster::owners::{self, Claim, Owners};
 use crate::cluster::resources::{self, Listing, Resource, Resources};
 use crate::cluster::restore::{Noting, Restorer};
 use crate::cluster::scale::KubeTarget;
-use crate::cluster::secrets;
 use crate::cluster::standing::Standings;
 use crate::cluster::status::StatusWriter;
 use crate::cluster::workloads::{self, Workloads};
+use crate::cluster::{endpoints, secrets};
 use crate::model::{AutoscalerId, Mandate, ScaleOrder, TargetReport};
+use crate::source::endpoints::Endpoints;
 use crate::source::secrets::Secrets;
+use crate::spec::Pods;
 use crate::spec::catalog::{Base, WantedSecrets};
 use crate::spec::grants::Grants;
 use crate::spec::limits::Limits;
@@ -111,6 +113,7 @@ pub(super) struct Controller {
     elector: Option<Elector>,
     leadership: Leadership,
     secrets: Secrets,
+    endpoints: Endpoints,
 }
 
 /// What the rest of the process lends it.
@@ -155,12 +158,26 @@ impl Controller {
                 (Some(elector), leadership)
             }
         };
-        Ok(Controller { kube, settings, namespace, identity, elector, leadership, secrets: Secrets::of_cluster() })
+        Ok(Controller {
+            kube,
+            settings,
+            namespace,
+            identity,
+            elector,
+            leadership,
+            secrets: Secrets::of_cluster(),
+            endpoints: Endpoints::of_cluster(),
+        })
     }
 
     /// Secrets of the cluster, for sources to read.
     pub(super) fn secrets(&self) -> Secrets {
         self.secrets.clone()
+    }
+
+    /// Pods of the cluster, for sources to ask.
+    pub(super) fn endpoints(&self) -> Endpoints {
+        self.endpoints.clone()
     }
 
     pub(super) fn leadership(&self) -> Leadership {
@@ -178,7 +195,7 @@ impl Controller {
 
     /// Begins.
     pub(super) fn spawn(self, parts: &mut Tasks, files: &Files, wires: Wires) -> Listed {
-        let Controller { kube, settings, identity, elector, leadership, secrets, .. } = self;
+        let Controller { kube, settings, identity, elector, leadership, secrets, endpoints, .. } = self;
         let Wires { board, grants, limits, specs, mandates, reports, requests, stop, resign } = wires;
         let clock = kube.clock;
         let (standings, resources) = (Arc::new(Standings::default()), Arc::new(Resources::default()));
@@ -225,6 +242,11 @@ impl Controller {
             let keep = move |namespace: &str, name: &str, content| secrets.set(namespace, name, content);
             until(&stop, "watch of Secrets", secrets::follow(kube.clone(), wants, keep))
         });
+        if let Some(changes) = endpoints.changes() {
+            let (wanted, keep) = (endpoints.clone(), move |pods: &Pods, found| endpoints.set(pods, found));
+            let followed = endpoints::follow(kube.clone(), changes, move || wanted.wanted(), keep);
+            parts.spawn(until(&stop, "watch of pods", followed));
+        }
         parts.spawn({
             let (resources, autoscalers) = (Arc::clone(&resources), files.autoscalers.subscribe());
             until(&stop, "following of workloads", follow(resources, autoscalers, workloads.clone(), owners.clone()))

@@ -243,7 +243,7 @@ fn verb(request: &Request<Body>) -> &'static str {
 /// What a path is about: a closed set, so that it can be a label.
 fn resource(path: &str) -> &'static str {
     const SUBRESOURCES: [&str; 2] = ["scale", "status"];
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 14] = [
         "queueautoscalers",
         "connections",
         "clusterconnections",
@@ -255,6 +255,8 @@ fn resource(path: &str) -> &'static str {
         "leases",
         "secrets",
         "configmaps",
+        "endpointslices",
+        "pods",
         "events",
     ];
     let last = path.rsplit('/').next().unwrap_or_default();

@@ -78,7 +78,7 @@ impl Row {
 }
 
 /// Every call of a process that scales the built-in kinds.
-pub const ROWS: [Row; 19] = [
+pub const ROWS: [Row; 21] = [
     row(GROUP, "queueautoscalers", LOOK, "resources").because("what is to be scaled"),
     row(GROUP, "connections", LOOK, "resources").because("which servers may be read"),
     row(GROUP, "clusterconnections", LOOK, "resources").at(Place::Cluster).because("shared servers"),
@@ -94,6 +94,9 @@ pub const ROWS: [Row; 19] = [
     row("autoscaling", "horizontalpodautoscalers", LOOK, "owners").because("who else scales a workload"),
     row("keda.sh", "scaledobjects", LOOK, "owners").because("who else scales a workload"),
     row("", "secrets", LOOK, "secrets").named(Names::Secrets).because("passwords and certificates of Connections"),
+    row("discovery.k8s.io", "endpointslices", LOOK, "endpoints")
+        .because("pods behind a Service, whose metrics are read"),
+    row("", "pods", LOOK, "endpoints").because("pods that a selector selects, whose metrics are read"),
     row("events.k8s.io", "events", &["create"], "events").because("what happened, for kubectl describe"),
     row("coordination.k8s.io", "leases", &["create"], "lease").at(Place::Own).because("which process leads"),
     row("coordination.k8s.io", "leases", &["get", "update", "watch"], "lease")

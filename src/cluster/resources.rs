@@ -31,7 +31,7 @@ use crate::spec::grants::Grants;
 use crate::spec::limits::Limits;
 
 pub(super) use self::raw::Raw as RawObject;
-pub(super) use self::watching::{Watched, watched};
+pub(super) use self::watching::{Watched, watched, watched_with};
 pub use crate::spec::catalog::Resource;
 
 /// All of them, as a snapshot that readers take without waiting.

@@ -5,6 +5,7 @@
 //! no permission) is one failed answer; a server that fails as a whole makes `fetch` return `Err`, and every read of
 //! the batch has failed with it.
 
+pub mod endpoints;
 pub(crate) mod material;
 pub mod memory;
 pub(crate) mod network;

@@ -1,5 +1,6 @@
 //! What is worth knowing of manifests in which nothing is wrong: whether work in flight can be seen, which policy makes
-//! use of it, and what a cap on commands makes of polling intervals. `check` says it; nobody is told while running.
+//! use of it, whether an answer's age is known, and what a cap on commands makes of polling intervals. `check` says it;
+//! nobody is told while running.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::limits::interval_under;
 use super::units::format_duration;
-use super::{AutoscalerSpec, CeleryInFlight, ConnectionSpec, Policy, Server, Source, TriggerSpec};
+use super::{AutoscalerSpec, CeleryInFlight, ConnectionSpec, Freshness, Policy, Server, Source, TriggerSpec};
 
 /// Places that are named; more are counted.
 const NAMED: usize = 3;
@@ -66,6 +67,8 @@ const TAKEN_FOR_GOOD: &str = "work in flight is not visible here, because BRPOP 
     name the lists that they move them to under processing";
 const STREAM_HIDES: &str = "work in flight is not visible here, because it is counted as backlog: write backlog: lag \
     to tell entries that wait from entries that were taken and are not acknowledged";
+const AGE_UNKNOWN: &str = "how old the answer is cannot be known: a Prometheus returns the last sample of what is gone for \
+    five minutes, and here it counts as new. Write freshnessQuery, e.g. min(timestamp(jobs_waiting)), or a plain selector";
 const NOT_IN_THE_KEY: &str = "work in flight is not visible here: the key holds what waits, and nothing of what was \
     taken. If workers note down elsewhere what they do, say where with inFlight";
 
@@ -84,6 +87,7 @@ fn hint(trigger: &TriggerSpec) -> Option<&'static str> {
         Source::RedisList(_) => Some(TAKEN_FOR_GOOD),
         Source::Celery(celery) if celery.in_flight == CeleryInFlight::None => Some(CELERY_HIDES),
         Source::RedisStream(_) => Some(STREAM_HIDES),
+        Source::PrometheusQuery(query) if query.freshness == Freshness::Unknown => Some(AGE_UNKNOWN),
         Source::RedisSet { .. } | Source::RedisHash { .. } | Source::RedisSortedSet { .. } => Some(NOT_IN_THE_KEY),
         _ => None,
     }

@@ -62,11 +62,20 @@ pub(in crate::cluster) fn watched(
     name: Option<&str>,
     number: usize,
 ) -> impl Stream<Item = Watched> + Send + 'static {
-    let mut config = watcher::Config::default().page_size(PAGE);
+    let mut config = watcher::Config::default();
     if let Some(name) = name {
         config = config.fields(&format!("metadata.name={name}"));
     }
-    watch(api, config).backoff(Backoff::new(number))
+    watched_with(api, config, number)
+}
+
+/// The same of what `config` selects.
+pub(in crate::cluster) fn watched_with(
+    api: Api<Raw>,
+    config: watcher::Config,
+    number: usize,
+) -> impl Stream<Item = Watched> + Send + 'static {
+    watch(api, config.page_size(PAGE)).backoff(Backoff::new(number))
 }
 
 #[cfg(test)]

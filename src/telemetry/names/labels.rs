@@ -76,6 +76,8 @@ pub(super) const KUBE_RESOURCE: Label = Label::closed("resource", || {
         "leases",
         "secrets",
         "configmaps",
+        "endpointslices",
+        "pods",
         "events",
         "other",
     ]

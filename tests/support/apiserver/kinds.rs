@@ -79,6 +79,7 @@ impl Kind {
                 ..Kind::builtin("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
             },
             Kind { unconditional: false, ..Kind::builtin("coordination.k8s.io", "v1", "leases", "Lease") },
+            Kind::builtin("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
             Kind::builtin("events.k8s.io", "v1", "events", "Event"),
             Kind {
                 namespaced: false,
