@@ -245,7 +245,8 @@ mod tests {
             assert_eq!(of_pod(&odd, &metrics), None, "{path}");
         }
         let mut leaving = ready;
-        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        *leaving.pointer_mut("/metadata").unwrap() =
+            json!({ "name": "w-1", "deletionTimestamp": "2026-01-01T00:00:00Z" });
         assert_eq!(of_pod(&leaving, &metrics), None);
     }
 }

@@ -209,16 +209,20 @@ fn divided(bounds_replicas: bool, hold_for: u64) -> TriggerSpec {
     TriggerSpec { partitioning, ..trigger(0) }
 }
 
+fn first(world: &World) -> &TriggerReport {
+    world.decision().triggers.first().expect("one trigger")
+}
+
 #[test]
 fn replicas_beyond_the_partitions_are_not_asked_for_where_that_is_written() {
     let seen = Observation { partitions: 4.0.into(), ..Observation::of_backlog(90.0) };
     let mut world = World::new(spec(|s| s.triggers = vec![divided(true, 0)]), 0);
     world.observe(0, seen);
-    assert_eq!(world.decision().triggers[0].wants, Some(4));
-    assert_eq!(world.decision().triggers[0].reason, Reason::PartitionLimit);
+    assert_eq!(first(&world).wants, Some(4));
+    assert_eq!(first(&world).reason, Reason::PartitionLimit);
     let mut world = World::new(spec(|s| s.triggers = vec![divided(false, 0)]), 0);
     world.observe(0, seen);
-    assert!(world.decision().triggers[0].wants > Some(4));
+    assert!(first(&world).wants > Some(4));
 }
 
 #[test]
@@ -256,10 +260,10 @@ fn what_was_old_when_it_was_read_is_stale_when_its_source_says_so() {
     let seen = |age: f64| Observation { age: age.into(), ..Observation::of_backlog(0.0) };
     let mut world = World::new(spec(|s| s.max_sample_age = Duration::from_secs(10)), 5);
     world.observe(0, seen(9.0));
-    assert_eq!(world.decision().triggers[0].health, Health::Fresh);
+    assert_eq!(first(&world).health, Health::Fresh);
     world.pass(seconds(2));
-    assert_eq!(world.decision().triggers[0].health, Health::Stale, "nine seconds, and two");
+    assert_eq!(first(&world).health, Health::Stale, "nine seconds, and two");
     world.observe(0, seen(300.0));
-    assert_eq!(world.decision().triggers[0].health, Health::Stale);
+    assert_eq!(first(&world).health, Health::Stale);
     assert_eq!(world.decision().desired, 5, "and scales nothing down");
 }
