@@ -92,10 +92,19 @@ fn what_does_not_exist_yet_is_no_failure() {
     assert_same("no stream", &observe_one(&server, LAG), &nothing);
     assert_same("no stream", &observe_one(&server, PENDING), &Observation::default());
     assert_same("no stream", &observe_one(&server, LENGTH), &Observation::default());
-    run(&server, &["XADD", "orders", "*", "a", "b"]);
-    run(&server, &["XGROUP", "CREATE", "orders", "others", "0"]);
-    assert_same("no group", &observe_one(&server, LAG), &nothing);
-    assert_same("no group", &observe_one(&server, PENDING), &Observation::default());
+}
+
+#[test]
+fn all_of_a_stream_waits_for_a_group_that_does_not_exist_yet() {
+    let stream = Stream::of(10);
+    stream.run(&["XGROUP", "DESTROY", "orders", "workers"]);
+    stream.run(&["XGROUP", "CREATE", "orders", "others", "0"]);
+    stream.assert_holds("no group", LAG, stream.lags(10, 0, 10, None));
+    let pending = Observation { added: 10.0.into(), ..Observation::default() };
+    stream.assert_holds("no group", PENDING, pending);
+    // Its workers make it when they start.
+    stream.run(&["XGROUP", "CREATE", "orders", "workers", "$"]);
+    stream.assert_holds("made at the end", LAG, stream.lags(0, 0, 10, None));
 }
 
 #[test]

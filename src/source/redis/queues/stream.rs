@@ -4,8 +4,10 @@
 //! is null for a group that was made in the middle, or after entries were deleted; and it is too high for ever after
 //! some deletions and trims. So a group that was given the last entry has a lag of none, the lag is never more than what
 //! the stream holds, and where it is null the entries behind the group are counted, up to [`COUNTED`], and beyond that
-//! reckoned from the counters of entries ever added and read, or else from the times in the ids. A stream or a group that
-//! does not exist yet has no backlog. Before Redis 7.0 there is no lag at all, and it is counted likewise.
+//! reckoned from the counters of entries ever added and read, or else from the times in the ids. A stream that does not
+//! exist yet has no backlog. One whose group does not exist yet has all of its entries waiting, as KEDA counts them:
+//! workers make their group when they start, and at zero there are none. Before Redis 7.0 there is no lag at all, and
+//! it is counted likewise.
 
 use std::sync::Arc;
 
@@ -66,7 +68,7 @@ impl Group {
         })
     }
 
-    /// `None`: there is no such stream or group.
+    /// `None`: there is no such stream.
     fn seen(&self, replies: &[Value]) -> Result<Option<Seen>, ReadFailure> {
         let asked = |command| Asked { command, key: &self.key };
         let stream = asked("XINFO STREAM");
@@ -86,18 +88,28 @@ impl Group {
             }
             other => groups.list(other)?,
         };
-        let Some(group) = listed.iter().find(name) else { return Ok(None) };
         let number = |value: Option<&Value>| match value {
             Some(Value::Int(number)) => Some((*number as f64).max(0.0)),
             _ => None,
         };
         let bytes = |asked: Asked<'_>, value| asked.bytes(value).map(|bytes| bytes.unwrap_or_default().to_vec());
+        let length = stream.count(field(about, "length"))?;
+        let first_millis = field(about, "first-entry").and_then(entry_millis);
+        let last_generated = bytes(stream, field(about, "last-generated-id"))?;
+        let added = number(field(about, "entries-added"));
+        let Some(group) = listed.iter().find(name) else {
+            // As if it had been given nothing of what there is.
+            let (last_delivered, lag) = (b"0-0".to_vec(), Some(length));
+            let (taken, pending) = (None, 0.0);
+            let seen = Seen { length, first_millis, last_generated, last_delivered, added, taken, pending, lag };
+            return Ok(Some(seen));
+        };
         Ok(Some(Seen {
-            length: stream.count(field(about, "length"))?,
-            first_millis: field(about, "first-entry").and_then(entry_millis),
-            last_generated: bytes(stream, field(about, "last-generated-id"))?,
+            length,
+            first_millis,
+            last_generated,
             last_delivered: bytes(groups, field(group, "last-delivered-id"))?,
-            added: number(field(about, "entries-added")),
+            added,
             taken: number(field(group, "entries-read")),
             pending: groups.count(field(group, "pending"))?,
             lag: number(field(group, "lag")),
