@@ -145,7 +145,9 @@ fn part(answer: Option<Answer<'_>>, role: Role) -> Result<Observation, ReadFailu
     let items = match answer {
         Some(Answer::Items(items)) => items,
         // What another source finds waiting where work in flight shows.
-        Some(Answer::Facts(facts)) if role == Role::InFlight => facts.backlog,
+        Some(Answer::Facts(facts)) if role == Role::InFlight => {
+            return Ok(Observation { in_flight: facts.backlog.into(), age: facts.age, ..Observation::default() });
+        }
         Some(Answer::Facts(facts)) => return Ok(*facts),
         Some(Answer::Failed(failure)) => return Err(failure.clone()),
         None => return Err(unanswered()),

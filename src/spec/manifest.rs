@@ -18,7 +18,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use events::{Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgres, Pupsourcing, Scope};
+pub use events::{Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgres, PostgresQuery, Pupsourcing, Scope};
 pub use series::{Combine, PrometheusQuery, PrometheusScrape};
 pub use servers::{PostgresConnection, PrometheusConnection, ScrapeConnection, ScrapePods};
 pub use sources::{

@@ -85,10 +85,12 @@ pub fn spec(spec: &AutoscalerSpec) -> Result<(), String> {
                 | (source @ Source::Postgres(_), Server::Postgres(_))
                 | (source @ Source::PrometheusQuery(_), Server::Prometheus(_))
                 | (source @ Source::PrometheusScrape(_), Server::Scrape(_)) => {
-                    source_in_range(source) && trigger.in_flight.is_none()
+                    let alike = |other: &Source| other.block() == source.block() && source_in_range(other);
+                    source_in_range(source) && trigger.in_flight.as_ref().is_none_or(alike)
                 }
                 (source, Server::Redis(_)) if source.is_on_redis() => {
-                    source_in_range(source) && trigger.in_flight.as_ref().is_none_or(source_in_range)
+                    let on_redis = |other: &Source| other.is_on_redis() && source_in_range(other);
+                    source_in_range(source) && trigger.in_flight.as_ref().is_none_or(on_redis)
                 }
                 _ => false,
             },

@@ -24,9 +24,13 @@ enum Kind {
     Duration,
     Steps,
     One(&'static [&'static str]),
+    Table,
+    Metric,
+    Labels,
+    Store(&'static [(&'static str, Kind)]),
 }
 
-use Kind::{Bool, Duration, Name, Names, One, Steps};
+use Kind::{Bool, Duration, Labels, Metric, Name, Names, One, Steps, Store, Table};
 
 const BLOCKS: [(&str, &[(&str, Kind)]); 12] = [
     ("redisList", &[("keys", Names), ("keysMatching", Names), ("processing", Names)]),
@@ -53,6 +57,61 @@ const BLOCKS: [(&str, &[(&str, Kind)]); 12] = [
     ("dramatiq", &[("queues", Names), ("namespace", Name), ("oldestAge", Bool)]),
     ("arq", &[("queues", Names), ("oldestAge", Bool)]),
 ];
+
+/// What is not on a Redis: the connection that has it, the block, and its fields.
+const ELSEWHERE: [(&str, &str, &[(&str, Kind)]); 3] = [
+    (
+        "p",
+        "postgres",
+        &[
+            ("query", Name),
+            ("pupsourcingOrchestrator", Store(&ORCHESTRATOR)),
+            ("pupsourcing", Store(&PUPSOURCING)),
+            ("marten", Store(&[("projections", Names), ("schema", Name)])),
+            ("messageDb", Store(&[("category", Name), ("positionStreams", Names), ("schema", Name)])),
+            ("eventuous", Store(&[("subscriptions", Names), ("schema", Name)])),
+            ("checkpoint", Store(&CHECKPOINT)),
+        ],
+    ),
+    (
+        "q",
+        "prometheusQuery",
+        &[("query", Metric), ("labels", Labels), ("freshnessQuery", Metric), ("ignoreNullValues", Bool)],
+    ),
+    ("s", "prometheusScrape", &[("metric", Metric), ("combine", One(&["sum", "max", "avg", "min"]))]),
+];
+
+const ORCHESTRATOR: [(&str, Kind); 7] = [
+    ("replicaSet", Name),
+    ("projections", Names),
+    ("eventsTable", Table),
+    ("checkpointsTable", Table),
+    ("generationsTable", Table),
+    ("workersTable", Table),
+    ("staleAfter", Duration),
+];
+
+const PUPSOURCING: [(&str, Kind); 6] = [
+    ("consumers", Names),
+    ("aggregateTypes", Names),
+    ("eventsTable", Table),
+    ("segmentsTable", Table),
+    ("workersTable", Table),
+    ("staleAfter", Duration),
+];
+
+const CHECKPOINT: [(&str, Kind); 7] = [
+    ("eventsTable", Table),
+    ("eventsPosition", Name),
+    ("checkpointsTable", Table),
+    ("checkpointsName", Name),
+    ("checkpointsPosition", Name),
+    ("names", Names),
+    ("scope", Store(&[("column", Name), ("values", Names)])),
+];
+
+/// What may stand beside the store.
+const BESIDE: [(&str, Kind); 3] = [("listen", Name), ("boundByPartitions", Bool), ("rebalanceTimeout", Duration)];
 
 /// Names of keys and queues, as YAML has them.
 const WORDS: [&str; 16] = [
@@ -98,6 +157,11 @@ impl Sources {
         Sources { dictionary: Dictionary::of(&["queues: ", "keys: ", "{", "}", "[", "]"], &words) }
     }
 
+    /// A block, and the connection that has what it speaks of.
+    fn any(&self, rng: &mut Rng) -> (&'static str, String) {
+        if rng.once_in(3) { elsewhere(rng) } else { ("c", self.block(rng)) }
+    }
+
     fn block(&self, rng: &mut Rng) -> String {
         let (name, fields) = rng.pick(&BLOCKS);
         let mut text = format!("{name}: {{ ");
@@ -119,8 +183,55 @@ impl Sources {
     }
 }
 
+fn elsewhere(rng: &mut Rng) -> (&'static str, String) {
+    let (connection, name, fields) = *rng.pick(&ELSEWHERE);
+    if name != "postgres" {
+        return (connection, format!("{name}: {}", of_fields(rng, fields)));
+    }
+    // One of them, and what may stand beside it.
+    let (store, kind) = *rng.pick(fields);
+    let mut text = format!("{name}: {{ {store}: {}, ", value(rng, kind));
+    if rng.once_in(60) {
+        let (other, kind) = *rng.pick(fields);
+        let _ = write!(text, "{other}: {}, ", value(rng, kind));
+    }
+    for (field, kind) in BESIDE {
+        if rng.once_in(4) {
+            let _ = write!(text, "{field}: {}, ", value(rng, kind));
+        }
+    }
+    text.push('}');
+    (connection, text)
+}
+
+fn of_fields(rng: &mut Rng, fields: &[(&str, Kind)]) -> String {
+    let mut text = "{ ".to_owned();
+    for (field, kind) in fields {
+        if rng.once_in(6) {
+            continue;
+        }
+        let value = if rng.once_in(40) { (*rng.pick(&WRONG)).to_owned() } else { value(rng, *kind) };
+        let _ = write!(text, "{field}: {value}, ");
+    }
+    text.push('}');
+    text
+}
+
 fn value(rng: &mut Rng, kind: Kind) -> String {
     match kind {
+        Store(fields) => of_fields(rng, fields),
+        Table => (*rng.pick(&["events", "store.events", "\"Ü\"", "a.b.c", "\".\"", "\"a\\\"b\""])).to_owned(),
+        Labels => (*rng.pick(&["{ queue: emails }", "{ a: b, c: \"\" }", "{}", "{ a: 3 }", "[a]"])).to_owned(),
+        Metric => (*rng.pick(&[
+            "jobs",
+            "sum(jobs)",
+            "'jobs{queue=\"a\",state=~\"b|c\"}'",
+            "'{\"jobs.waiting\",q!~`\\d`}'",
+            "'{a=~\"(\"}'",
+            "'jobs{'",
+            "\"ü\"",
+        ]))
+        .to_owned(),
         Names => {
             let count = match rng.below(400) {
                 0 => 1_001,
@@ -157,19 +268,26 @@ impl Target for Sources {
     fn input(&self, rng: &mut Rng) -> String {
         let mut text = "apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: { name: c, namespace: n }\n\
                         spec: { redis: { address: \"redis:6379\" } }\n---\n\
+                        apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: { name: p, namespace: n }\n\
+                        spec: { postgres: { urlFrom: { env: URL } } }\n---\n\
+                        apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: { name: q, namespace: n }\n\
+                        spec: { prometheus: { url: \"http://prometheus:9090\" } }\n---\n\
+                        apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: { name: s, namespace: n }\n\
+                        spec: { scrape: { url: \"http://exporter:9121/metrics\" } }\n---\n\
                         apiVersion: tidegate.dev/v1alpha1\nkind: QueueAutoscaler\nmetadata: { name: a, namespace: n }\n\
                         spec:\n  scaleTargetRef: { name: a }\n  triggers:\n"
             .to_owned();
         for _ in 0..1 + rng.below(2) * rng.below(3) {
-            let mut block = self.block(rng);
+            let (connection, mut block) = self.any(rng);
             if rng.once_in(80) {
                 let _ = write!(block, ", {}", self.block(rng));
             }
             if rng.once_in(4) {
-                let _ = write!(block, ", inFlight: {{ {} }}", self.block(rng));
+                let (_, other) = self.any(rng);
+                let _ = write!(block, ", inFlight: {{ {other} }}");
             }
             let policy = rng.pick(&POLICIES);
-            let _ = writeln!(text, "    - {{ connection: c, {block}, policy: {{ {policy} }} }}");
+            let _ = writeln!(text, "    - {{ connection: {connection}, {block}, policy: {{ {policy} }} }}");
         }
         if rng.once_in(8) {
             let other = text.clone();

@@ -43,6 +43,15 @@ pub struct Postgres {
     pub rebalance_timeout: Option<DurationText>,
 }
 
+/// A query of your own.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresQuery {
+    /// Returns one row with one number. It runs read-only, and within responseTimeout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
 /// Lag of the projections that pupsourcing-orchestrator runs: of each, what its partitions have left to do.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

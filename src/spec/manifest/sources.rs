@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DurationText;
+use super::{DurationText, PostgresQuery, PrometheusQuery, PrometheusScrape};
 
 /// Lengths of Redis keys.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -218,6 +218,15 @@ pub struct InFlight {
     /// Fields of hashes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis_hash: Option<RedisKeys>,
+    /// What a query of your own finds in a PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresQuery>,
+    /// What a query finds at a Prometheus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus_query: Option<PrometheusQuery>,
+    /// A metric, read where it is exposed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus_scrape: Option<PrometheusScrape>,
 }
 
 /// An embedded queue.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{duration, events, series};
 use crate::spec::manifest::{
-    self, Arq, BullMq, Celery, Dramatiq, InFlight, MemoryQueue, RedisKeys, RedisList, RedisSortedSet, RedisStream,
-    Resque, Rq, Sidekiq, Trigger,
+    self, Arq, BullMq, Celery, Dramatiq, InFlight, MemoryQueue, PostgresQuery, RedisKeys, RedisList, RedisSortedSet,
+    RedisStream, Resque, Rq, Sidekiq, Trigger,
 };
-use crate::spec::{self, CeleryInFlight, Partitioning, ScoreUnit, Source, StreamBacklog};
+use crate::spec::{self, CeleryInFlight, Partitioning, PostgresRead, ScoreUnit, Source, StreamBacklog};
 
 /// A trigger of which only the source is written.
 #[must_use]
@@ -61,6 +61,11 @@ pub(super) fn in_flight(source: &Source) -> Option<InFlight> {
         Source::RedisList(list) => written.redis_list = Some(redis_list(list)),
         Source::RedisSet { keys } => written.redis_set = Some(RedisKeys { keys: names(keys) }),
         Source::RedisHash { keys } => written.redis_hash = Some(RedisKeys { keys: names(keys) }),
+        Source::Postgres(spec::Postgres { read: PostgresRead::Query(query), .. }) => {
+            written.postgres = Some(PostgresQuery { query: Some(query.to_string()) });
+        }
+        Source::PrometheusQuery(query) => written.prometheus_query = Some(series::query(query)),
+        Source::PrometheusScrape(scrape) => written.prometheus_scrape = Some(series::scrape(scrape)),
         _ => return None,
     }
     Some(written)

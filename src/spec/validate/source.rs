@@ -9,8 +9,8 @@ use crate::spec::limits::KEYS_PER_TRIGGER;
 use crate::spec::manifest::{self, InFlight, Trigger};
 use crate::spec::report::Report;
 use crate::spec::{
-    Arq, BullMq, Celery, CeleryInFlight, Dramatiq, Partitioning, RedisList, RedisStream, Resque, Rq, ScoreUnit,
-    Sidekiq, Source, StreamBacklog,
+    Arq, BullMq, Celery, CeleryInFlight, Dramatiq, Partitioning, Postgres, PostgresRead, RedisList, RedisStream,
+    Resque, Rq, ScoreUnit, Sidekiq, Source, StreamBacklog,
 };
 
 /// Patterns of keys in one trigger: each is a walk through the whole database.
@@ -155,6 +155,9 @@ pub(super) fn in_flight(
             ("redisList", written.redis_list.is_some()),
             ("redisSet", written.redis_set.is_some()),
             ("redisHash", written.redis_hash.is_some()),
+            ("postgres", written.postgres.is_some()),
+            ("prometheusQuery", written.prometheus_query.is_some()),
+            ("prometheusScrape", written.prometheus_scrape.is_some()),
         ],
         "redisList: { keys: [jobs:processing] }",
     );
@@ -168,6 +171,18 @@ pub(super) fn in_flight(
     if let Some(set) = &written.redis_set {
         let keys = names(set.keys.as_deref(), &format!("{path}.redisSet.keys"), &KEY, report);
         return Some(Source::RedisSet { keys });
+    }
+    if let Some(written) = &written.postgres {
+        let path = format!("{path}.postgres.query");
+        let example = "query: \"select count(*) from jobs where started_at is not null\"";
+        let query = values::text(written.query.as_deref(), &path, example, report);
+        return Some(Source::Postgres(Postgres { read: PostgresRead::Query(query.into()), listen: None }));
+    }
+    if let Some(written) = &written.prometheus_query {
+        return Some(Source::PrometheusQuery(series::query(written, &format!("{path}.prometheusQuery"), report)));
+    }
+    if let Some(written) = &written.prometheus_scrape {
+        return Some(Source::PrometheusScrape(series::scrape(written, &format!("{path}.prometheusScrape"), report)));
     }
     let hash = written.redis_hash.as_ref()?;
     Some(Source::RedisHash { keys: names(hash.keys.as_deref(), &format!("{path}.redisHash.keys"), &KEY, report) })

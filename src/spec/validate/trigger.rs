@@ -89,6 +89,19 @@ fn one(
     let policy = policy(trigger.policy.as_ref(), &format!("{path}.policy"), report);
     let connection = connection(trigger, source.as_ref(), path, head, grants, report);
     let activation_threshold = activation_threshold(trigger, path, report);
+    if let (Some(in_flight), Some(connection)) = (&in_flight, &connection)
+        && !fits(in_flight, &connection.server)
+    {
+        let (name, kind) = (&connection.name, connection.server.block());
+        report.problem(
+            &format!("{path}.inFlight"),
+            format!(
+                "is read on the trigger's own connection, and `{name}` is of kind {kind}: it has no {}",
+                in_flight.block()
+            ),
+            "write a block that this server can be asked for",
+        );
+    }
     let source = source?;
     let partitioning = source::partitioning(trigger, &source, path, report);
     let metric_name = unique(&metric_name(&source), metric_names);
@@ -225,16 +238,7 @@ fn connection(
             return None;
         }
     };
-    let fits = match (source, &connection.server) {
-        (None, _)
-        | (Some(Source::Memory { .. }), Server::Memory)
-        | (Some(Source::Postgres(_)), Server::Postgres(_))
-        | (Some(Source::PrometheusQuery(_)), Server::Prometheus(_))
-        | (Some(Source::PrometheusScrape(_)), Server::Scrape(_)) => true,
-        (Some(source), Server::Redis(_)) => source.is_on_redis(),
-        (Some(_), _) => false,
-    };
-    if !fits {
+    if !source.is_none_or(|source| fits(source, &connection.server)) {
         let kind = connection.server.block();
         let block = match &connection.server {
             Server::Redis(_) => "redisList: { keys: [jobs] }",
@@ -250,6 +254,18 @@ fn connection(
         );
     }
     Some(connection)
+}
+
+/// Whether a server of this kind can be asked for it.
+fn fits(source: &Source, server: &Server) -> bool {
+    match (source, server) {
+        (Source::Memory { .. }, Server::Memory)
+        | (Source::Postgres(_), Server::Postgres(_))
+        | (Source::PrometheusQuery(_), Server::Prometheus(_))
+        | (Source::PrometheusScrape(_), Server::Scrape(_)) => true,
+        (source, Server::Redis(_)) => source.is_on_redis(),
+        _ => false,
+    }
 }
 
 fn by_name(
