@@ -96,6 +96,7 @@ impl Case {
         let mut connection = self.world.connection();
         connection["spec"]["redis"]["passwordFrom"] = json!({"secretKeyRef": {"name": "redis", "key": "password"}});
         cluster.create(&connection);
+        self.declare_pods();
         for (_, kind, api_version) in KINDS {
             let name = name(kind);
             let object = match kind {
@@ -109,6 +110,26 @@ impl Case {
             let spec = json!({"scaleTargetRef": target, "restoreToOriginalReplicaCount": restore, "minReplicas": 1});
             cluster.create(&autoscaler(&name, &spec));
         }
+    }
+
+    /// Pods whose metrics are read, of a Service and of a selector; there are none.
+    fn declare_pods(&self) {
+        let cluster = &self.world.cluster;
+        let finds = [
+            ("behind", json!({"service": "workers", "portName": "metrics"})),
+            ("selected", json!({"selector": "app=worker", "port": 9102})),
+        ];
+        let triggers: Vec<Value> = finds
+            .iter()
+            .map(|(name, pods)| {
+                cluster.create(&json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": "Connection",
+                    "metadata": {"name": name}, "spec": {"scrape": {"pods": pods}}}));
+                json!({"connection": name, "prometheusScrape": {"metric": "jobs_waiting"},
+                    "policy": {"fixed": {"replicas": 1}}})
+            })
+            .collect();
+        cluster.create(&workload("Deployment", "watcher", 1));
+        cluster.create(&autoscaler("watcher", &json!({"scaleTargetRef": {"name": "watcher"}, "triggers": triggers})));
     }
 
     fn until_replicas(&self, resource: &str, kind: &str, replicas: i64) {
