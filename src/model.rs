@@ -222,6 +222,8 @@ pub struct Observation {
     pub age: Measure,
     /// Partitions, segments or shards that the work is divided into: more replicas than that find nothing to do.
     pub partitions: Measure,
+    /// Of the partitions, those that no living worker works on, while some worker lives.
+    pub unowned: Measure,
     /// The workers are dividing the work anew, and are at rest meanwhile.
     pub rebalancing: bool,
     /// Nobody takes items until somebody resumes the queue.
@@ -247,6 +249,7 @@ impl Observation {
         self.taken = self.taken.with(part.taken, sum);
         self.age = self.age.with(part.age, f64::max);
         self.partitions = self.partitions.with(part.partitions, f64::max);
+        self.unowned = self.unowned.with(part.unowned, f64::max);
         self.rebalancing |= part.rebalancing;
         self.paused |= part.paused;
     }

@@ -638,6 +638,9 @@ async fn http_tells_probes_scrapers_and_people() {
         in_flight: 3.0.into(),
         oldest_age: 4.5.into(),
         limit: 8.0.into(),
+        partitions: 6.0.into(),
+        unowned: 1.0.into(),
+        rebalancing: true,
         paused: true,
         ..Observation::of_backlog(2.0)
     };
@@ -662,7 +665,14 @@ async fn http_tells_probes_scrapers_and_people() {
         "{metrics}"
     );
     assert!(metrics.contains("trigger=\"a\",kind=\"timeout\"} 1\n"), "{metrics}");
-    for (family, value) in [("due", "2"), ("in_flight", "3"), ("oldest_item_age_seconds", "4.5")] {
+    for (family, value) in [
+        ("due", "2"),
+        ("in_flight", "3"),
+        ("oldest_item_age_seconds", "4.5"),
+        ("partitions", "6"),
+        ("unowned_partitions", "1"),
+        ("rebalancing", "1"),
+    ] {
         let of = |trigger: &str| {
             format!("tidegate_trigger_{family}{{namespace=\"shop\",autoscaler=\"orders\",trigger=\"{trigger}\"}}")
         };
@@ -684,7 +694,7 @@ async fn http_tells_probes_scrapers_and_people() {
     assert_eq!((&detail["steps"][0]["before"], &detail["steps"][0]["after"]), (&2.into(), &7.into()));
     assert_eq!(detail["triggers"][0]["failure"]["kind"], "timeout");
     assert_eq!(detail["triggers"][0]["health"], "failing");
-    for unknown in ["due", "inFlight", "oldestAgeSeconds", "limit", "paused"] {
+    for unknown in ["due", "inFlight", "oldestAgeSeconds", "limit", "partitions", "unowned", "rebalancing", "paused"] {
         assert!(detail["triggers"][0].get(unknown).is_none(), "{unknown}: {text}");
     }
     let b = &detail["triggers"][1];

@@ -59,12 +59,19 @@ fn heading(out: &mut Vec<u8>, name: &str) -> io::Result<()> {
 /// Writes one autoscaler's lines of one family.
 type Lines = fn(&mut Line<'_>, &Published, Tick) -> io::Result<()>;
 
-const OF_AUTOSCALERS: [(&str, Lines); 9] = [
+const OF_AUTOSCALERS: [(&str, Lines); 12] = [
     (names::BACKLOG, |line, published, _| each_trigger(line, published, |report| report.value)),
     (names::DUE, |line, published, _| each_trigger(line, published, |report| report.facts.due.get())),
     (names::IN_FLIGHT, |line, published, _| each_trigger(line, published, |report| report.facts.in_flight.get())),
     (names::OLDEST_ITEM_AGE, |line, published, _| {
         each_trigger(line, published, |report| report.facts.oldest_age.get())
+    }),
+    (names::PARTITIONS, |line, published, _| each_trigger(line, published, |report| report.facts.partitions.get())),
+    (names::UNOWNED, |line, published, _| each_trigger(line, published, |report| report.facts.unowned.get())),
+    (names::REBALANCING, |line, published, _| {
+        // Who tells of owners tells of this.
+        let told = |report: &TriggerReport| report.facts.unowned.get().map(|_| f64::from(report.facts.rebalancing));
+        each_trigger(line, published, told)
     }),
     (names::SAMPLE_AGE, |line, published, now| each_trigger(line, published, |report| age(report, now))),
     (names::TRIGGER_FAILING, |line, published, _| {

@@ -172,6 +172,9 @@ struct ReportView {
     /// Parts that the work is divided into.
     #[serde(skip_serializing_if = "Option::is_none")]
     partitions: Option<f64>,
+    /// Of these, the ones that no living worker works on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unowned: Option<f64>,
     /// The workers divide it anew.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     rebalancing: bool,
@@ -359,6 +362,7 @@ impl Moment {
                 added: report.facts.added.get(),
                 taken: report.facts.taken.get(),
                 partitions: report.facts.partitions.get(),
+                unowned: report.facts.unowned.get(),
                 rebalancing: report.facts.rebalancing,
                 paused: report.facts.paused,
                 round: report.round.map(|round| round.0),

@@ -40,8 +40,20 @@ impl Metric {
 }
 
 /// Read from the board at [`Detail::Autoscaler`], in the order in which they are written.
-pub const OF_AUTOSCALERS: [&str; 9] =
-    [BACKLOG, DUE, IN_FLIGHT, OLDEST_ITEM_AGE, SAMPLE_AGE, TRIGGER_FAILING, CURRENT_REPLICAS, DESIRED_REPLICAS, ACTIVE];
+pub const OF_AUTOSCALERS: [&str; 12] = [
+    BACKLOG,
+    DUE,
+    IN_FLIGHT,
+    OLDEST_ITEM_AGE,
+    PARTITIONS,
+    UNOWNED,
+    REBALANCING,
+    SAMPLE_AGE,
+    TRIGGER_FAILING,
+    CURRENT_REPLICAS,
+    DESIRED_REPLICAS,
+    ACTIVE,
+];
 /// Read from the board at [`Detail::Namespace`]. Names of their own, so that no query adds them to what they were added
 /// up from.
 pub const OF_NAMESPACES: [&str; 7] = [
@@ -296,6 +308,15 @@ metrics! {
     OLDEST_ITEM_AGE = "tidegate_trigger_oldest_item_age_seconds", Gauge of Seconds by [NAMESPACE, AUTOSCALER, TRIGGER]:
         "Age of the oldest waiting item, as of the last good value; absent where none waits or the source does not tell.",
         "What a user of the queue waits: alert where that is too long, whatever the backlog.";
+    PARTITIONS = "tidegate_trigger_partitions", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "Partitions, segments or shards that the work is divided into; absent where the source does not tell.",
+        "More replicas than that find nothing to do: bound maxReplicas by it, or write boundByPartitions.";
+    UNOWNED = "tidegate_trigger_unowned_partitions", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "Partitions that no living worker works on although some live; absent where the source does not tell.",
+        "Alert when it stays above zero: their lag grows, and more replicas may not help; restart the workers.";
+    REBALANCING = "tidegate_trigger_rebalancing", Gauge of Count by [NAMESPACE, AUTOSCALER, TRIGGER]:
+        "1 while the workers divide the work anew, 0 while they do not; absent where the source does not tell.",
+        "How often and how long nobody works because of a change; alert when it stays 1 beyond rebalanceTimeout.";
     SAMPLE_AGE = "tidegate_trigger_sample_age_seconds", Gauge of Seconds by [NAMESPACE, AUTOSCALER, TRIGGER]:
         "Age of the last good value.",
         "Alert when it is beyond the autoscaler's maxSampleAge: its decisions rest on nothing fresh.";

@@ -429,10 +429,11 @@ fn sound(found: &Observation) -> Result<(), String> {
         taken,
         age,
         partitions,
+        unowned,
         rebalancing: _,
         paused: _,
     } = *found;
-    let measures = [due, in_flight, oldest_age, limit, added, taken, age, partitions];
+    let measures = [due, in_flight, oldest_age, limit, added, taken, age, partitions, unowned];
     let known = measures.iter().filter_map(|measure| measure.get());
     if std::iter::once(backlog).chain(known).all(|number| number.is_finite() && number >= 0.0) {
         return Ok(());
