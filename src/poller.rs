@@ -48,7 +48,9 @@ use self::subscribers::Subscription;
 use self::task::{Message, Surroundings, Task};
 use crate::clock::Clock;
 use crate::model::{Key, Sample, Shares, Tick};
+use crate::source::endpoints::Endpoints;
 use crate::source::memory::{MemoryBackend, MemoryQueues};
+use crate::source::prometheus::{QueryBackend, ScrapeBackend};
 use crate::source::redis::RedisBackend;
 use crate::source::secrets::Secrets;
 use crate::spec::grants::Fence;
@@ -71,6 +73,7 @@ pub struct Poller {
     samples: mpsc::Sender<Vec<Sample>>,
     memory: MemoryQueues,
     secrets: Secrets,
+    endpoints: Endpoints,
     fence: Fence,
     connections: HashMap<Arc<ConnectionSpec>, Connection>,
     /// Which connections an autoscaler uses, to find them again.
@@ -99,6 +102,7 @@ impl Poller {
             samples,
             memory,
             secrets: Secrets::default(),
+            endpoints: Endpoints::default(),
             fence: Fence::default(),
             connections: HashMap::new(),
             uses: HashMap::new(),
@@ -121,6 +125,12 @@ impl Poller {
     #[must_use]
     pub fn with_secrets(self, secrets: Secrets) -> Self {
         Poller { secrets, ..self }
+    }
+
+    /// Connections to pods find these in `endpoints`.
+    #[must_use]
+    pub fn with_endpoints(self, endpoints: Endpoints) -> Self {
+        Poller { endpoints, ..self }
     }
 
     /// Servers that are told of by others while they are polled (by a Sentinel, by a Cluster) are connected to only
@@ -268,8 +278,17 @@ impl Poller {
                         let backend = backend.behind(self.fence.clone());
                         self.tasks.spawn(Task::new(backend, around).run(inbox));
                     }
-                    Server::Postgres(_) | Server::Prometheus(_) | Server::Scrape(_) => {
+                    Server::Postgres(_) => {
                         self.tasks.spawn(Task::new(crate::source::unread::Unread, around).run(inbox));
+                    }
+                    Server::Prometheus(server) => {
+                        let backend = QueryBackend::new(server.clone(), self.secrets.clone());
+                        self.tasks.spawn(Task::new(backend.behind(self.fence.clone()), around).run(inbox));
+                    }
+                    Server::Scrape(server) => {
+                        let (secrets, endpoints) = (self.secrets.clone(), self.endpoints.clone());
+                        let backend = ScrapeBackend::new(server.clone(), secrets, endpoints);
+                        self.tasks.spawn(Task::new(backend.behind(self.fence.clone()), around).run(inbox));
                     }
                     Server::Memory => {
                         self.tasks.spawn(Task::new(MemoryBackend::new(self.memory.clone()), around).run(inbox));

@@ -9,6 +9,7 @@ pub mod endpoints;
 pub(crate) mod material;
 pub mod memory;
 pub(crate) mod network;
+pub mod prometheus;
 pub mod redis;
 pub mod secrets;
 pub(crate) mod tls;

@@ -27,6 +27,10 @@ pub fn parse(text: &str) -> Result<Selector, String> {
         input.matchers(&mut selector)?;
     }
     match input.rest {
+        // PromQL reads these two, in any case, as numbers.
+        "" if ["inf", "nan"].iter().any(|number| text.trim().eq_ignore_ascii_case(number)) => {
+            Err("is a number".to_owned())
+        }
         "" if selector.name.is_none() && selector.matchers.is_empty() => Err("selects nothing".to_owned()),
         "" => Ok(selector),
         rest => Err(format!("is more than a plain selector: `{}`", clipped(rest))),
@@ -203,6 +207,8 @@ mod tests {
             "jobs jobs",
             "{\"a\",\"b\"}",
             "jobs{\"a\"}",
+            "NaN",
+            "inf",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}: {:?}", parse(wrong));
         }
