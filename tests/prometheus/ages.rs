@@ -50,13 +50,19 @@ fn ages_follow_what_is_scraped_through_gaps_and_a_dead_target() {
     polling.until_backlog(1, 6.0);
 
     // Samples that bring their own time are not marked as gone: they only grow old.
-    exporter.write("jobs", &format!("8 {}", unix_millis()));
-    polling.until_backlog(0, 8.0);
+    exporter.write("stamped", &format!("8 {}", unix_millis()));
+    polling.set(2, &autoscaler("stamped", FAST, &[(&connection, asking("stamped"))]));
+    let fresh =
+        PrometheusQuery { freshness: Freshness::Query("min(timestamp(stamped))".into()), ..query("sum(stamped)") };
+    polling.set(3, &autoscaler("their sum", FAST, &[(&connection, Source::PrometheusQuery(fresh))]));
+    polling.until_backlog(2, 8.0);
+    polling.until_backlog(3, 8.0);
     drop(web);
-    for key in [0, 1] {
+    for key in [2, 3] {
         let old = polling.until("old", |sample| sample.key == Key(key) && age(sample).is_some_and(|age| age > 4.0));
         assert_eq!(backlog_of(&old), Some(8.0));
     }
+    fails(&polling, 0, FailureKind::Protocol, &["found nothing"]);
 }
 
 #[test]

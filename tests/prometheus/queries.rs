@@ -18,7 +18,10 @@ fn serving(series: &[(&str, f64)]) -> (PrometheusProcess, Arc<ConnectionSpec>, E
     wait_until("scraped", PATIENCE, || web.asked().iter().any(|asked| asked.method == "GET"));
     // The first samples are there a moment after they were asked for.
     let polling = Polling::start();
-    polling.set(0, &autoscaler("first", FAST, &[(&connection, asking("count({job=\"tests\",__name__!~\"up|scrape_.*\"})"))]));
+    polling.set(
+        0,
+        &autoscaler("first", FAST, &[(&connection, asking("count({job=\"tests\",__name__!~\"up|scrape_.*\"})"))]),
+    );
     polling.until("a first scrape", |sample| backlog_of(sample) == Some(series.len() as f64));
     (server, connection, exporter, web)
 }
@@ -67,10 +70,8 @@ fn values_are_what_prometheus_says() {
 fn what_is_no_number_fails_with_its_cure_and_harms_nobody_else() {
     let (_server, connection, _exporter, _web) = serving(&JOBS);
     use FailureKind::{Configuration, Protocol, WrongType};
-    let fresh = |freshness: &str| PrometheusQuery {
-        freshness: Freshness::Query(freshness.into()),
-        ..query("sum(jobs)")
-    };
+    let fresh =
+        |freshness: &str| PrometheusQuery { freshness: Freshness::Query(freshness.into()), ..query("sum(jobs)") };
     let cases = [
         (query("sum(jobs"), Configuration, "does not understand"),
         (query("sum(jobs)) or (vector(99)"), Configuration, "does not understand"),
@@ -92,7 +93,8 @@ fn what_is_no_number_fails_with_its_cure_and_harms_nobody_else() {
         (fresh("timestamp(jobs)"), WrongType, "3 series"),
         (fresh("sum("), Configuration, "does not understand"),
     ];
-    let right = [query("jobs{queue=\"a\"}"), query("sum(jobs)"), fresh("min(timestamp(jobs))"), query("time() * 0 + 4")];
+    let right =
+        [query("jobs{queue=\"a\"}"), query("sum(jobs)"), fresh("min(timestamp(jobs))"), query("time() * 0 + 4")];
     let mut queries: Vec<PrometheusQuery> = cases.iter().map(|(query, ..)| query.clone()).collect();
     queries.extend(right);
     let found = found(&connection, &queries);
@@ -126,7 +128,8 @@ fn nobody_can_answer_for_somebody_else() {
 fn hundreds_of_queries_take_a_handful_of_requests() {
     const MANY: usize = 300;
     let series: Vec<String> = (0..MANY).map(|number| format!("jobs{{queue=\"q{number}\"}}")).collect();
-    let series: Vec<(&str, f64)> = series.iter().enumerate().map(|(number, name)| (name.as_str(), number as f64)).collect();
+    let series: Vec<(&str, f64)> =
+        series.iter().enumerate().map(|(number, name)| (name.as_str(), number as f64)).collect();
     let (_server, connection, _exporter, _web) = serving(&series);
     let polling = Polling::start();
     for number in 0..MANY {

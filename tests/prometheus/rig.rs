@@ -42,7 +42,10 @@ pub fn page_at(address: &str) -> Arc<ConnectionSpec> {
 }
 
 pub fn scrape(server: ScrapeServer) -> Arc<ConnectionSpec> {
-    Arc::new(ConnectionSpec { name: format!("page {}", server.http.url.address).into(), server: Server::Scrape(server) })
+    Arc::new(ConnectionSpec {
+        name: format!("page {}", server.http.url.address).into(),
+        server: Server::Scrape(server),
+    })
 }
 
 pub fn pages_of(pods: Pods) -> ScrapeServer {
@@ -99,9 +102,10 @@ pub fn found(connection: &Arc<ConnectionSpec>, queries: &[PrometheusQuery]) -> V
 pub fn fails(polling: &Polling, key: u32, kind: FailureKind, words: &[&str]) -> String {
     let sample = polling.until(&format!("{key} failing as {kind:?} with {words:?}"), |sample| {
         sample.key == Key(key)
-            && sample.value.as_ref().is_err_and(|failure| {
-                failure.kind == kind && words.iter().all(|word| failure.message.contains(word))
-            })
+            && sample
+                .value
+                .as_ref()
+                .is_err_and(|failure| failure.kind == kind && words.iter().all(|word| failure.message.contains(word)))
     });
     sample.value.unwrap_err().message.to_string()
 }

@@ -346,6 +346,6 @@ fn configuration(sentence: String) -> ReadFailure {
 }
 
 /// How long one answer may take, as servers are told it.
-pub(super) fn seconds(bound: Duration) -> String {
-    format!("{:.3}s", bound.as_secs_f64())
+pub(super) fn duration(bound: Duration) -> String {
+    format!("{}ms", bound.as_millis())
 }

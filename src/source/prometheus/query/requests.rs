@@ -65,7 +65,7 @@ fn tree(book: &Book, members: &[Number], text: &mut String) {
 fn form(query: &str, bound: Duration) -> Bytes {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("query", query);
-    form.append_pair("timeout", &http::seconds(bound.mul_f64(SERVERS_PART)));
+    form.append_pair("timeout", &http::duration(bound.mul_f64(SERVERS_PART)));
     form.finish().into()
 }
 
