@@ -262,6 +262,7 @@ impl Bound {
             asks: asks_in,
         };
         let secrets = cluster.as_ref().map(Controller::secrets).unwrap_or_default();
+        let endpoints = cluster.as_ref().map(Controller::endpoints).unwrap_or_default();
         let may_write = may_write(clock, cluster.as_ref());
         let before = match checkpoints {
             Checkpoints::Nowhere => Memories::new(),
@@ -281,6 +282,7 @@ impl Bound {
         let engine = Deciding { runtime, inputs, stop: stop_deciding.clone() };
         let poller = Poller::new(clock, samples, queues)
             .with_secrets(secrets)
+            .with_endpoints(endpoints)
             .behind(fence)
             .within(&limits, Arc::clone(board.shares()));
         let decided = engine.spawn(poller, changes)?;

@@ -9,6 +9,7 @@
 //! * `sources`: source blocks of every framework, right and wrong, in manifests of one autoscaler.
 //! * `replies`: what a server may answer to the questions of several steps, up to any tree of values; `payloads`: jobs and
 //!   times in right replies, which whoever enqueues them writes.
+//! * `pages`: pages of metrics, as exporters may write them; `queries`: what a Prometheus may answer.
 //! * `grpc`: bodies, posted into the external scaler as tonic would after HTTP/2.
 //!
 //! A failure prints its case: `TIDEGATE_FUZZ_CASES=4711..4712 cargo test --test fuzz metadata` runs that one again.
@@ -38,6 +39,8 @@ mod manifests;
 mod metadata;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
+#[path = "fuzz/pages.rs"]
+mod pages;
 #[path = "fuzz/promises.rs"]
 mod promises;
 #[path = "fuzz/replies.rs"]

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::model::{FailureKind, Measure, Observation, ReadFailure, Tick};
-use tidegate::source::endpoints::{Endpoints, Found, Pod};
+use tidegate::model::{FailureKind, FoundPods, Measure, Observation, Pod, ReadFailure, Tick};
+use tidegate::source::endpoints::Endpoints;
 use tidegate::source::prometheus::ScrapeBackend;
 use tidegate::source::secrets::Secrets;
 use tidegate::source::{Answer, Answers, Backend, Moment, Read};
@@ -83,7 +83,7 @@ async fn all_series_of_all_pods_become_one_number() {
     wanted.push(metric("job", &[], Combine::Sum));
     let keep = endpoints.watch(&pods());
     let ready = [pod("w-0", &one.address()), pod("w-1", &two.address()), pod("w-2", &idle.address())];
-    endpoints.set(&pods(), Found::Ready(ready.into()));
+    endpoints.set(&pods(), FoundPods::Ready(ready.into()));
     let mut hand = ByHand::new(&endpoints, &wanted).await;
     let found = hand.at(0).await;
     assert_eq!(backlogs(&found[..6]), [12.0, 9.0, 4.0, 1.0, 10.0, 8.0]);
@@ -109,7 +109,7 @@ async fn a_pod_that_does_not_answer_is_missing_and_not_zero() {
     let endpoints = Endpoints::of_cluster();
     let keep = endpoints.watch(&pods());
     let ready = [pod("w-0", &one.address()), pod("w-1", &two.address())];
-    endpoints.set(&pods(), Found::Ready(ready.clone().into()));
+    endpoints.set(&pods(), FoundPods::Ready(ready.clone().into()));
     let mut hand = ByHand::new(&endpoints, &all_combined()).await;
     assert_eq!(backlogs(&hand.at(0).await), [14.0, 10.0, 7.0, 4.0]);
     two.say(Reply::status(500, "overloaded"));
@@ -125,19 +125,19 @@ async fn a_pod_that_does_not_answer_is_missing_and_not_zero() {
         assert!(failure.message.contains("the part of pod w-1") && failure.message.contains("overloaded"), "{failure}");
     }
     // Who is gone is not missing; who is new and has said nothing is.
-    endpoints.set(&pods(), Found::Ready(ready[..1].into()));
+    endpoints.set(&pods(), FoundPods::Ready(ready[..1].into()));
     assert_eq!(backlogs(&hand.at(40).await), [6.0; 4]);
     let nobody = pod("w-2", &format!("127.0.0.1:{}", free_port()));
-    endpoints.set(&pods(), Found::Ready([ready[0].clone(), nobody].into()));
+    endpoints.set(&pods(), FoundPods::Ready([ready[0].clone(), nobody].into()));
     let failure = hand.at(41).await.swap_remove(0).unwrap_err();
     assert!(failure.message.contains("the part of pod w-2") && failure.kind == FailureKind::Unreachable, "{failure}");
     one.say(Reply::status(503, "no"));
     let failure = hand.at(80).await.swap_remove(0).unwrap_err();
     assert!(failure.message.contains("none of the 2 pods behind the Service shop/workers answers"), "{failure}");
-    endpoints.set(&pods(), Found::Ready([].into()));
+    endpoints.set(&pods(), FoundPods::Ready([].into()));
     let failure = hand.at(90).await.swap_remove(0).unwrap_err();
     assert!(failure.message.contains("no ready pod") && failure.message.contains("not zero"), "{failure}");
-    endpoints.set(&pods(), Found::Missing("there is no Service shop/workers".into()));
+    endpoints.set(&pods(), FoundPods::Missing("there is no Service shop/workers".into()));
     assert_eq!(&*hand.at(91).await.swap_remove(0).unwrap_err().message, "there is no Service shop/workers");
     drop(keep);
 }
@@ -147,7 +147,7 @@ async fn values_that_nothing_can_be_scaled_by_name_the_pod_and_the_series() {
     let (jobs, one) = Exporter::start(&[("jobs{queue=\"a\"}", 4.0), ("fine", 1.0)]);
     let endpoints = Endpoints::of_cluster();
     let keep = endpoints.watch(&pods());
-    endpoints.set(&pods(), Found::Ready([pod("w-0", &one.address())].into()));
+    endpoints.set(&pods(), FoundPods::Ready([pod("w-0", &one.address())].into()));
     let wanted = [metric("jobs", &[], Combine::Sum), metric("fine", &[], Combine::Sum)];
     let mut hand = ByHand::new(&endpoints, &wanted).await;
     for (text, words) in [("NaN", "NaN"), ("+Inf", "infinite"), ("-1", "negative"), ("1e16", "2^53")] {
@@ -175,7 +175,7 @@ async fn pods_beyond_the_fence_are_not_asked_and_outside_a_cluster_there_are_non
     assert!(failure.message.contains("--target kubernetes"), "{failure}");
     let endpoints = Endpoints::of_cluster();
     let keep = endpoints.watch(&pods());
-    endpoints.set(&pods(), Found::Ready([pod("w-0", &one.address())].into()));
+    endpoints.set(&pods(), FoundPods::Ready([pod("w-0", &one.address())].into()));
     let mut hand = ByHand::new(&endpoints, &all_combined()).await;
     hand.backend = ScrapeBackend::new(pages_of(pods()), Secrets::default(), endpoints.clone())
         .behind(Fence::new(Some(&["10.0.0.1:80".to_owned()])));
@@ -200,7 +200,7 @@ async fn many_pods_are_asked_at_once() {
     let endpoints = Endpoints::of_cluster();
     let keep = endpoints.watch(&pods());
     let ready = webs.iter().enumerate().map(|(number, web)| pod(&format!("w-{number}"), &web.address()));
-    endpoints.set(&pods(), Found::Ready(ready.collect()));
+    endpoints.set(&pods(), FoundPods::Ready(ready.collect()));
     let mut hand = ByHand::new(&endpoints, &all_combined()).await;
     let began = std::time::Instant::now();
     assert_eq!(backlogs(&hand.at(0).await), [MANY as f64, 1.0, 1.0, 1.0]);
@@ -260,7 +260,7 @@ fn pods_come_and_go_while_they_are_polled() {
         (vec![pod("w-0", &one.address()), pod("w-1", &two.address())], 3.0),
         (vec![pod("w-1", &two.address())], 2.0),
     ] {
-        endpoints.set(&pods(), Found::Ready(ready.into()));
+        endpoints.set(&pods(), FoundPods::Ready(ready.into()));
         polling.until_backlog(0, sum);
     }
     assert_eq!((one.connections(), two.connections()), (1, 1));

@@ -358,3 +358,20 @@ impl Backend for QueryBackend {
 fn on_no_prometheus() -> ReadFailure {
     ReadFailure::new(FailureKind::Configuration, "what is asked for is on no Prometheus: name another Connection")
 }
+
+/// What a trigger would observe of this body, answered to its query and, if it has one, to that of its freshness. For
+/// fuzzers.
+///
+/// # Errors
+/// It observes nothing.
+#[doc(hidden)]
+pub fn judge(wanted: &PrometheusQuery, body: &[u8]) -> Result<crate::model::Observation, ReadFailure> {
+    let read = || {
+        let found = answer::Answer::read(body).and_then(answer::Answer::found);
+        let found = found.map_err(|no| round::no_prometheus("fuzzed:9090", body, &no.0))?;
+        found.map(Outcome::of).map_err(|refusal| verdict::refusal("fuzzed:9090", &wanted.query, &refusal))
+    };
+    let (value, time) = (read()?, read());
+    let time = (wanted.freshness != Freshness::Unknown).then(|| time.as_ref().map_err(Clone::clone));
+    verdict::observe("fuzzed:9090", wanted, &value, time.as_ref())
+}

@@ -28,8 +28,8 @@ use self::tally::Tally;
 use self::target::{Heard, Target};
 use super::exposition::{Pick, Picks};
 use super::http::{Buffers, Caller, Identity, Place};
-use crate::model::{FailureKind, ReadFailure};
-use crate::source::endpoints::{Endpoints, Found, Pod, Watching};
+use crate::model::{FailureKind, FoundPods, Pod, ReadFailure};
+use crate::source::endpoints::{Endpoints, Watching};
 use crate::source::secrets::Secrets;
 use crate::source::{Answers, Backend, Load, Material, Moment, Read, ReadId};
 use crate::spec::grants::Fence;
@@ -67,7 +67,7 @@ pub struct Link {
     identity: Arc<Identity>,
     watching: Option<Watching>,
     /// What the targets were made of.
-    known: Option<Found>,
+    known: Option<FoundPods>,
     targets: Vec<Target>,
     buffers: Vec<Buffers>,
 }
@@ -114,7 +114,7 @@ impl ScrapeBackend {
         if link.known.as_ref() == Some(&found) {
             return none_ready(&found, self.pods.as_ref());
         }
-        if let Found::Ready(pods) = &found {
+        if let FoundPods::Ready(pods) = &found {
             let mut before: HashMap<Pod, Target> =
                 link.targets.drain(..).filter_map(|target| Some((target.pod()?.clone(), target))).collect();
             for pod in pods.iter() {
@@ -138,10 +138,10 @@ fn behind(pods: &Pods) -> String {
     }
 }
 
-fn none_ready(found: &Found, pods: Option<&Pods>) -> Result<(), ReadFailure> {
+fn none_ready(found: &FoundPods, pods: Option<&Pods>) -> Result<(), ReadFailure> {
     let behind = || pods.map(behind).unwrap_or_default();
     match found {
-        Found::Ready(ready) if ready.is_empty() => Err(ReadFailure::new(
+        FoundPods::Ready(ready) if ready.is_empty() => Err(ReadFailure::new(
             FailureKind::NotServing,
             format!(
                 "there is no ready pod behind {}, and so nobody to ask, which is not zero; what pods expose cannot wake \
@@ -149,12 +149,12 @@ fn none_ready(found: &Found, pods: Option<&Pods>) -> Result<(), ReadFailure> {
                 behind()
             ),
         )),
-        Found::Ready(_) => Ok(()),
-        Found::NotRead => Err(ReadFailure::new(
+        FoundPods::Ready(_) => Ok(()),
+        FoundPods::NotRead => Err(ReadFailure::new(
             FailureKind::NotServing,
             format!("the API server has not yet said which pods there are behind {}", behind()),
         )),
-        Found::Missing(why) => Err(ReadFailure::new(FailureKind::Configuration, Arc::clone(why))),
+        FoundPods::Missing(why) => Err(ReadFailure::new(FailureKind::Configuration, Arc::clone(why))),
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::line::{self, Fault, Label};
 use super::text::{self, Raw};
-use super::{Broken, Format, Page, lines};
+use super::{Broken, Format, Page, Pick, Picks, lines};
+use crate::spec::LabelMatcher;
 
 /// What one line says.
 #[derive(Clone, PartialEq, Debug)]
@@ -134,4 +135,21 @@ fn word(rest: &[u8]) -> (&[u8], &[u8]) {
     let rest = line::skip_blanks(rest);
     let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(rest.len());
     rest.split_at_checked(end).unwrap_or((rest, &[]))
+}
+
+/// Values and times of the series of one metric, read as whoever polls reads them: for tests, benchmarks and fuzzers.
+///
+/// # Errors
+/// The page cannot be trusted, or a matcher is none.
+#[doc(hidden)]
+pub fn picked(
+    page: Page<'_>,
+    metric: &str,
+    matchers: &[LabelMatcher],
+) -> Result<Vec<(f64, Option<f64>)>, Result<Broken, String>> {
+    let picks = Picks::new(vec![Pick::new(metric, matchers).map_err(Err)?]);
+    let mut found = Vec::new();
+    super::read(page, &picks, |_, series| found.extend(series.map(|series| (series.value, series.time))))
+        .map_err(Ok)?;
+    Ok(found)
 }

@@ -125,8 +125,7 @@ impl Picks {
             return self.named_within(line, labels);
         }
         let (from, to) = self.beginnings.get(usize::from(*first)).copied().unwrap_or_default();
-        let mut position = from;
-        for (name, _) in self.names.get(from..to).unwrap_or_default() {
+        for (position, (name, _)) in (from..).zip(self.names.get(from..to).unwrap_or_default()) {
             if let Some(rest) = line.strip_prefix(name.as_bytes())
                 && !rest.first().is_some_and(|byte| line::is_in_name(*byte))
             {
@@ -136,7 +135,6 @@ impl Picks {
                 labels.clear();
                 return Ok(Some((position, line::labels(rest, labels)?)));
             }
-            position += 1;
         }
         Ok(None)
     }

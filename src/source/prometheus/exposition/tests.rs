@@ -11,13 +11,11 @@ fn page(text: &str, format: Format) -> Page<'_> {
     Page { body: text.as_bytes(), format, whole: false }
 }
 
+/// And its time.
+type Value = (f64, Option<f64>);
+
 /// Values and times of the series of `metric`, and how many others of its name there are.
-fn pick(
-    text: &str,
-    format: Format,
-    metric: &str,
-    matchers: &[LabelMatcher],
-) -> Result<(Vec<(f64, Option<f64>)>, usize), Broken> {
+fn pick(text: &str, format: Format, metric: &str, matchers: &[LabelMatcher]) -> Result<(Vec<Value>, usize), Broken> {
     let picks = Picks::new(vec![Pick::new(metric, matchers).unwrap()]);
     let (mut points, mut others) = (Vec::new(), 0);
     read(page(text, format), &picks, |position, series| {
@@ -194,8 +192,8 @@ fn several_picks_share_one_walk() {
     let picks = Picks::new(picks.into());
     let mut sums = [0.0; 4];
     read(page(JOBS, Format::Text), &picks, |pick, series| {
-        if let Some(series) = series {
-            sums[pick] += series.value;
+        if let (Some(sum), Some(series)) = (sums.get_mut(pick), series) {
+            *sum += series.value;
         }
     })
     .unwrap();

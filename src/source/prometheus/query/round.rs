@@ -107,7 +107,7 @@ fn sort(found: Found<'_>, request: &Request, book: &Book) -> Option<Vec<(Number,
     Some(of.into_iter().map(outcome).collect())
 }
 
-fn no_prometheus(name: &str, body: &[u8], detail: &str) -> ReadFailure {
+pub(super) fn no_prometheus(name: &str, body: &[u8], detail: &str) -> ReadFailure {
     let what = if body.trim_ascii_start().first() == Some(&b'<') {
         "a web page (HTML)".to_owned()
     } else {

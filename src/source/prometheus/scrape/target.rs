@@ -7,9 +7,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::tally::Part;
-use crate::model::{FailureKind, ReadFailure, Tick};
+use crate::model::{FailureKind, Pod, ReadFailure, Tick};
 use crate::source::Moment;
-use crate::source::endpoints::Pod;
 use crate::source::prometheus::exposition::{self, Broken, Format, Picks};
 use crate::source::prometheus::http::{self, Buffers, Channel, Identity, Place, Question};
 use crate::spec::HttpUrl;
