@@ -92,9 +92,10 @@ fn family(luck: &mut Luck, format: Format, name: &str, text: &mut String) -> Str
     }
     if !kind.is_empty() {
         let _ = writeln!(text, "# TYPE {shown} {kind}");
-    } else if format == Format::OpenMetrics {
-        // Where there is no such line, their grammar takes a quoted name for one more series of what stands before.
-        let _ = writeln!(text, "# TYPE {shown} unknown");
+    } else {
+        // Where there is no such line, their grammar takes another metric for one more series of what stands before.
+        let untyped = if format == Format::OpenMetrics { "unknown" } else { "untyped" };
+        let _ = writeln!(text, "# TYPE {shown} {untyped}");
     }
     let keys: Vec<&str> = {
         let many = luck.below(3);

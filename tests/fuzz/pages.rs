@@ -33,8 +33,26 @@ const PAGES: [&str; 6] = [
 ];
 
 const TOKENS: [&str; 20] = [
-    "jobs", "jobs{", "jobs{queue=\"", "\"}", "} 1\n", "# EOF\n", "# EOF", "# TYPE jobs gauge\n", "\\\"", "\\\\", "\n", "\r\n", " ", "\t", "{\"jobs\"",
-    ",queue=\"a\"", "NaN", "-Inf", "1795705000000", "# {",
+    "jobs",
+    "jobs{",
+    "jobs{queue=\"",
+    "\"}",
+    "} 1\n",
+    "# EOF\n",
+    "# EOF",
+    "# TYPE jobs gauge\n",
+    "\\\"",
+    "\\\\",
+    "\n",
+    "\r\n",
+    " ",
+    "\t",
+    "{\"jobs\"",
+    ",queue=\"a\"",
+    "NaN",
+    "-Inf",
+    "1795705000000",
+    "# {",
 ];
 
 struct Pages {
@@ -43,7 +61,7 @@ struct Pages {
 
 impl Pages {
     fn new() -> Self {
-        Pages { dictionary: Dictionary::new(TOKENS.iter().map(ToString::to_string).collect()) }
+        Pages { dictionary: Dictionary::of(&TOKENS, &PAGES.map(str::to_owned)) }
     }
 }
 
@@ -120,8 +138,22 @@ const BODIES: [&str; 7] = [
 ];
 
 const WORDS: [&str; 16] = [
-    "\"value\":", "\"metric\":", "\"result\":", "\"resultType\":", "\"status\":", "null", "[", "]", "{", "}", "\"-1\"", "1e999", "\"+Inf\"", "\\ud800",
-    "\\u0000", "\"9007199254740993\"",
+    "\"value\":",
+    "\"metric\":",
+    "\"result\":",
+    "\"resultType\":",
+    "\"status\":",
+    "null",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\"-1\"",
+    "1e999",
+    "\"+Inf\"",
+    "\\ud800",
+    "\\u0000",
+    "\"9007199254740993\"",
 ];
 
 struct Queries {
@@ -144,7 +176,7 @@ impl Queries {
             freshness,
             ignore_null_values,
         });
-        let dictionary = Dictionary::new(WORDS.iter().map(ToString::to_string).collect());
+        let dictionary = Dictionary::of(&WORDS, &BODIES.map(str::to_owned));
         Queries { dictionary, wanted: wanted.into() }
     }
 }

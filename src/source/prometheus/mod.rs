@@ -9,7 +9,7 @@ mod http;
 mod query;
 mod scrape;
 
-pub use self::query::{QueryBackend, judge};
+pub use self::query::{QueryBackend, forms, judge};
 pub use self::scrape::ScrapeBackend;
 use crate::model::{FailureKind, ReadFailure};
 

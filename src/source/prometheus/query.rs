@@ -375,3 +375,20 @@ pub fn judge(wanted: &PrometheusQuery, body: &[u8]) -> Result<crate::model::Obse
     let time = (wanted.freshness != Freshness::Unknown).then(|| time.as_ref().map_err(Clone::clone));
     verdict::observe("fuzzed:9090", wanted, &value, time.as_ref())
 }
+
+/// The requests that these queries take once it is known that each answers with a vector. For benchmarks.
+#[doc(hidden)]
+#[must_use]
+pub fn forms(wanted: &[PrometheusQuery], bound: Duration) -> Vec<hyper::body::Bytes> {
+    let mut book = Book::new();
+    let mut numbers = Vec::new();
+    for query in wanted {
+        let time = (query.freshness == Freshness::OfSamples)
+            .then(|| book.enter(&format!("timestamp(\n{}\n)", query.query).into()));
+        numbers.extend(time.into_iter().chain([book.enter(&query.query)]));
+    }
+    for number in &numbers {
+        book.answered_alone(*number, false);
+    }
+    requests::requests(&book, &numbers, bound).into_iter().map(|request| request.form).collect()
+}
