@@ -50,13 +50,15 @@ const FULL: Pace =
 const QUICK: Pace =
     Pace { reading: Duration::from_millis(20), asking: Duration::from_secs(2), autoscalers: 120, pods: 10 };
 
+type Part = fn(&Pace, &mut Goals);
+
 fn main() -> ExitCode {
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     // `cargo bench` says `--bench`; whoever runs us without it wants to see that it works.
     let quick = given("--quick") || !given("--bench");
     let pace = if quick { QUICK } else { FULL };
     let mut goals = Goals::default();
-    let parts: [(&str, fn(&Pace, &mut Goals)); 3] =
+    let parts: [(&str, Part); 3] =
         [("exposition", reading::run), ("queries", asking::queries), ("pages", asking::pages)];
     let all = !parts.iter().any(|(name, _)| given(name));
     for (name, part) in parts.iter().filter(|(name, _)| all || given(name)) {

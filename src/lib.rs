@@ -43,6 +43,9 @@
 //! | how Redis is read, and what its errors mean | [`source::redis`] |
 //! | which keys a queue framework keeps | `source/redis/queues/`, one file each |
 //! | how ten thousand numbers are read in a round, and why idle queues cost nothing | `source/redis/hot/` |
+//! | how a Prometheus is asked a thousand queries in twenty requests | `source/prometheus/query/` |
+//! | how pages of metrics are read, of one URL or of pods, and what a missing pod counts | `source/prometheus/scrape.rs` |
+//! | what a line of such a page may be | `source/prometheus/exposition.rs` |
 //! | Sentinels, Clusters, who is the master now | `source/redis/topology/` |
 //! | what happens when a server dies | `poller/task.rs`, `poller/backoff.rs` |
 //! | Sentinels, Clusters, replicas; failovers | `source/redis/topology/` |

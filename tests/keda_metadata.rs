@@ -1,6 +1,9 @@
 //! KEDA's metadata from the outside: maps as people have them in their ScaledObjects, and what becomes of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
+#[path = "keda_metadata/prometheus.rs"]
+mod prometheus;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 

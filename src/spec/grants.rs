@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::spec::address;
 use crate::spec::report::closest;
-use crate::spec::{ConnectionSpec, RedisServer, Server, Topology};
+use crate::spec::{ConnectionSpec, HttpUrl, RedisServer, Server, Topology};
 
 /// Declared connections by scope, and the address patterns of `--allow-address`.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -191,6 +191,19 @@ impl Grants {
             other_database = other_database.or(Some(connection));
         }
         other_database.map(|connection| with_database(connection, database))
+    }
+
+    /// A declared connection to the Prometheus at `url`, if `namespace` may use it: its own before the cluster's.
+    pub(crate) fn prometheus(&self, namespace: &str, url: &HttpUrl) -> Option<Arc<ConnectionSpec>> {
+        let is_it = |connection: &&Arc<ConnectionSpec>| {
+            let Server::Prometheus(server) = &connection.server else { return false };
+            let declared_in = connection.name.split_once('/').map(|(namespace, _)| namespace);
+            let own = &server.url;
+            own.encrypted == url.encrypted
+                && own.path == url.path
+                && address::same_server(&own.address, declared_in, &url.address, namespace)
+        };
+        self.usable(namespace).map(|(_, connection)| connection).find(is_it).map(Arc::clone)
     }
 
     /// Whether the operator's allow list covers `address` (`host:port`).

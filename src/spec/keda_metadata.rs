@@ -1,4 +1,5 @@
-//! The third door: the string map of a KEDA trigger, read as KEDA's own redis scalers read it.
+//! The third door: the string map of a KEDA trigger, read as KEDA's own redis scalers read it, and (`prometheus`) its
+//! prometheus scaler.
 //!
 //! Moving over from `type: redis`, `redis-cluster`, `redis-sentinel` or one of the three `redis*-streams` means changing
 //! the type and adding `scalerAddress`; every other key may stay. The type itself is the one thing that KEDA does not
@@ -14,6 +15,7 @@
 
 mod counts;
 mod keys;
+mod prometheus;
 mod server;
 
 use std::collections::HashMap;
@@ -102,7 +104,11 @@ pub fn read(object: &ScaledObject<'_>, grants: &Grants) -> Result<Ask, Problems>
         Some(_) if !too_long.is_empty() => Err(Problems(too_long)),
         Some(found) => named(object, found, &mut keys),
         None => {
-            let mut ask = trigger(object, grants, &mut keys)?;
+            let mut ask = if prometheus::is_meant(&keys) {
+                prometheus::trigger(object, grants, &mut keys, MOST_WARNINGS)?
+            } else {
+                trigger(object, grants, &mut keys)?
+            };
             if !too_long.is_empty() {
                 if let Err(Problems(others)) = ask.registration {
                     too_long.extend(others);

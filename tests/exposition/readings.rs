@@ -72,7 +72,7 @@ pub fn theirs(text: &str, format: Format) -> Reading {
                     let mut sheet = Sheet { name: &family.family_name, labels, time, numbers: &mut numbers };
                     match &sample.value {
                         PrometheusValue::Unknown(value) | PrometheusValue::Gauge(value) => {
-                            sheet.add("", None, value.as_f64())
+                            sheet.add("", None, value.as_f64());
                         }
                         PrometheusValue::Counter(value) => sheet.add("", None, value.value.as_f64()),
                         PrometheusValue::Histogram(value) => sheet.histogram(value, ["_bucket", "_sum", "_count"]),
@@ -99,7 +99,7 @@ pub fn theirs(text: &str, format: Format) -> Reading {
                         }
                         OpenMetricsValue::Histogram(value) => sheet.histogram(value, ["_bucket", "_sum", "_count"]),
                         OpenMetricsValue::GaugeHistogram(value) => {
-                            sheet.histogram(value, ["_bucket", "_gsum", "_gcount"])
+                            sheet.histogram(value, ["_bucket", "_gsum", "_gcount"]);
                         }
                         OpenMetricsValue::Info => sheet.add("_info", None, 1.0),
                         OpenMetricsValue::Summary(value) => sheet.summary(value),

@@ -109,26 +109,39 @@ pub(super) struct Series<'s, 'p> {
 pub(super) fn read<'p>(
     page: Page<'p>,
     picks: &'p Picks,
-    mut found: impl FnMut(usize, Option<Series<'_, 'p>>),
+    found: impl FnMut(usize, Option<Series<'_, 'p>>),
 ) -> Result<(), Broken> {
-    let mut labels: Vec<Label<'p>> = Vec::new();
-    let mut scratch = Vec::new();
-    lines(page, |line| {
-        let Some((name, rest)) = picks.named(line, &mut labels)? else { return Ok(()) };
-        let mut point: Option<Point<'_>> = None;
-        for pick in picks.of(name) {
-            if !picks.matches(pick, &labels, &mut scratch) {
-                found(pick, None);
-                continue;
+    Walk::new(page).read(usize::MAX, picks, found).map(|_| ())
+}
+
+impl<'p> Walk<'p> {
+    /// Reads on as [`read`] does, some `bytes` at most; whether that was all.
+    pub(super) fn read(
+        &mut self,
+        bytes: usize,
+        picks: &'p Picks,
+        mut found: impl FnMut(usize, Option<Series<'_, 'p>>),
+    ) -> Result<bool, Broken> {
+        let format = self.page.format;
+        let mut labels: Vec<Label<'p>> = Vec::new();
+        let mut scratch = Vec::new();
+        self.lines(bytes, |line| {
+            let Some((name, rest)) = picks.named(line, &mut labels)? else { return Ok(()) };
+            let mut point: Option<Point<'_>> = None;
+            for pick in picks.of(name) {
+                if !picks.matches(pick, &labels, &mut scratch) {
+                    found(pick, None);
+                    continue;
+                }
+                let Point { value, time, .. } = match point {
+                    Some(point) => point,
+                    None => *point.insert(line::point(rest, format)?),
+                };
+                found(pick, Some(Series { name: picks.name(name), labels: &labels, value, time }));
             }
-            let Point { value, time, .. } = match point {
-                Some(point) => point,
-                None => *point.insert(line::point(rest, page.format)?),
-            };
-            found(pick, Some(Series { name: picks.name(name), labels: &labels, value, time }));
-        }
-        Ok(())
-    })
+            Ok(())
+        })
+    }
 }
 
 /// Whether a byte may begin a line.
@@ -136,43 +149,72 @@ const fn may_begin(byte: u8) -> bool {
     line::begins_name(byte) || matches!(byte, b'#' | b'{' | b' ' | b'\t')
 }
 
-/// Gives each line that may be one of a series, without its end and without blanks before it.
-fn lines<'p>(page: Page<'p>, mut take: impl FnMut(&'p [u8]) -> Result<(), line::Fault>) -> Result<(), Broken> {
-    let mut rest = page.body;
-    if rest.trim_ascii_start().first() == Some(&b'<') {
-        return Err(Broken::Html);
+/// A page, and how far it has been read: a large one is read in several turns, so that whoever else is on this thread has
+/// theirs.
+pub(super) struct Walk<'p> {
+    page: Page<'p>,
+    rest: &'p [u8],
+    /// Of the line that was read last.
+    number: usize,
+    /// `# EOF` was read.
+    ended: bool,
+}
+
+impl<'p> Walk<'p> {
+    pub(super) fn new(page: Page<'p>) -> Self {
+        Walk { page, rest: page.body, number: 0, ended: false }
     }
-    let mut number = 0;
-    let mut ended = false;
-    while let Some(first) = rest.first() {
-        number += 1;
-        if ended {
-            return Err(Broken::BeyondTheEnd(number));
+
+    /// Gives each line that may be one of a series, without its end and without blanks before it, until some `bytes` have
+    /// been read; whether that was all.
+    fn lines(
+        &mut self,
+        bytes: usize,
+        mut take: impl FnMut(&'p [u8]) -> Result<(), line::Fault>,
+    ) -> Result<bool, Broken> {
+        let Page { format, whole, .. } = self.page;
+        if self.number == 0 && self.rest.trim_ascii_start().first() == Some(&b'<') {
+            return Err(Broken::Html);
         }
-        let line = match memchr(b'\n', rest) {
-            Some(end) => {
-                let (line, behind) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-                rest = behind.get(1..).unwrap_or_default();
-                line
+        let enough = self.rest.len().saturating_sub(bytes);
+        while let Some(first) = self.rest.first().copied() {
+            if self.rest.len() <= enough {
+                return Ok(false);
             }
-            None if !page.whole && page.format == Format::Text => return Err(Broken::Half),
-            None => std::mem::take(&mut rest),
-        };
-        if *first == b'#' {
-            ended = page.format == Format::OpenMetrics && line == b"# EOF";
-            continue;
-        }
-        if !may_begin(*first) {
-            // An empty line is one of 0.0.4; in OpenMetrics it is one too many, and harms nobody.
-            if line.is_empty() {
+            self.number += 1;
+            if self.ended {
+                return Err(Broken::BeyondTheEnd(self.number));
+            }
+            let line = match memchr(b'\n', self.rest) {
+                Some(end) => {
+                    let (line, behind) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
+                    self.rest = behind.get(1..).unwrap_or_default();
+                    line
+                }
+                None if !whole && format == Format::Text => return Err(Broken::Half),
+                None => std::mem::take(&mut self.rest),
+            };
+            if first == b'#' {
+                self.ended = format == Format::OpenMetrics && line == b"# EOF";
                 continue;
             }
-            return Err(Broken::Line(number, "it begins with neither a name nor a number sign"));
+            if !may_begin(first) {
+                // An empty line is one of 0.0.4; in OpenMetrics it is one too many, and harms nobody.
+                if line.is_empty() {
+                    continue;
+                }
+                return Err(Broken::Line(self.number, "it begins with neither a name nor a number sign"));
+            }
+            let line = if matches!(first, b' ' | b'\t') { line::skip_blanks(line) } else { line };
+            take(line).map_err(|fault| Broken::Line(self.number, fault))?;
         }
-        let line = if matches!(first, b' ' | b'\t') { line::skip_blanks(line) } else { line };
-        take(line).map_err(|fault| Broken::Line(number, fault))?;
+        if format == Format::OpenMetrics && !self.ended { Err(Broken::Half) } else { Ok(true) }
     }
-    if page.format == Format::OpenMetrics && !ended { Err(Broken::Half) } else { Ok(()) }
+}
+
+/// All lines in one go.
+fn lines<'p>(page: Page<'p>, take: impl FnMut(&'p [u8]) -> Result<(), line::Fault>) -> Result<(), Broken> {
+    Walk::new(page).lines(usize::MAX, take).map(|_| ())
 }
 
 /// Names of the page that are like `wanted`, the likest first: what somebody may have meant.

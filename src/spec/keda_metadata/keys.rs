@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::prometheus;
 use crate::spec::limits::METADATA_VALUE_BYTES;
 use crate::spec::problem::Problem;
 use crate::spec::report::closest;
@@ -122,7 +123,7 @@ impl<'a> Keys<'a> {
     pub(super) fn too_long(&self) -> Vec<Problem> {
         let is_kept = |key: &str| {
             let name = key.strip_suffix("FromEnv").unwrap_or(key);
-            OF_KEDA.iter().chain(&OURS).any(|known| *known == name)
+            OF_KEDA.iter().chain(&OURS).chain(&prometheus::KEYS).any(|known| *known == name)
         };
         let long = self.present.iter().filter(|(key, value)| value.len() > METADATA_VALUE_BYTES && is_kept(key));
         long.map(|(key, value)| {
@@ -165,7 +166,7 @@ impl<'a> Keys<'a> {
 
 fn without_effect(key: &str) -> Option<Problem> {
     let name = key.strip_suffix("FromEnv").unwrap_or(key);
-    let known = OF_KEDA.iter().chain(&OURS).chain(&FOR_KEDA);
+    let known = OF_KEDA.iter().chain(&OURS).chain(&FOR_KEDA).chain(&prometheus::KEYS);
     if known.clone().any(|known| *known == name) {
         return None;
     }

@@ -137,16 +137,15 @@ fn word(rest: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at_checked(end).unwrap_or((rest, &[]))
 }
 
+/// A value, and its time in seconds since the epoch.
+pub type Valued = (f64, Option<f64>);
+
 /// Values and times of the series of one metric, read as whoever polls reads them: for tests, benchmarks and fuzzers.
 ///
 /// # Errors
 /// The page cannot be trusted, or a matcher is none.
 #[doc(hidden)]
-pub fn picked(
-    page: Page<'_>,
-    metric: &str,
-    matchers: &[LabelMatcher],
-) -> Result<Vec<(f64, Option<f64>)>, Result<Broken, String>> {
+pub fn picked(page: Page<'_>, metric: &str, matchers: &[LabelMatcher]) -> Result<Vec<Valued>, Result<Broken, String>> {
     let picks = Picks::new(vec![Pick::new(metric, matchers).map_err(Err)?]);
     let mut found = Vec::new();
     super::read(page, &picks, |_, series| found.extend(series.map(|series| (series.value, series.time))))

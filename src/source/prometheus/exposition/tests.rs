@@ -211,3 +211,21 @@ fn names_like_the_one_that_is_missing_are_found() {
     );
     assert!(near(page(text, Format::Text), "http_requests_total").is_empty());
 }
+
+#[test]
+fn a_page_that_is_read_in_turns_is_the_same_page() {
+    for format in [Format::Text, Format::OpenMetrics] {
+        let text =
+            format!("{}{}", JOBS.replace(" 1395066363000", ""), if format == Format::Text { "" } else { "# EOF\n" });
+        let picks = Picks::new(vec![Pick::new("jobs", &[]).unwrap()]);
+        for bytes in 1..text.len() {
+            let mut walk = Walk::new(page(&text, format));
+            let (mut sum, mut turns) = (0.0, 1);
+            while !walk.read(bytes, &picks, |_, series| sum += series.unwrap().value).unwrap() {
+                turns += 1;
+            }
+            assert_eq!(sum, 63.0, "{bytes}");
+            assert!(turns <= text.lines().count(), "{bytes}: {turns}");
+        }
+    }
+}

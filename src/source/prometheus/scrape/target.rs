@@ -17,6 +17,9 @@ use crate::spec::HttpUrl;
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 const CURE: &str = "is the path that of the metrics?";
 
+/// What is read before others have their turn on this thread: a millisecond's work, about.
+const TURN: usize = 1 << 20;
+
 /// How often names that are like a missing one are looked for.
 const LOOK_AROUND: Duration = Duration::from_secs(30);
 
@@ -115,12 +118,15 @@ impl Target {
         let format = Format::of(answer.content_type.as_deref()).map_err(broken)?;
         let page = exposition::Page { body: answer.body, format, whole: answer.whole };
         let mut parts: Vec<Part> = vec![Part::default(); picks.len()];
-        exposition::read(page, picks, |pick, series| {
+        let mut walk = exposition::Walk::new(page);
+        let mut take = |pick: usize, series: Option<exposition::Series<'_, '_>>| {
             if let Some(part) = parts.get_mut(pick) {
                 part.take(series, at);
             }
-        })
-        .map_err(broken)?;
+        };
+        while !walk.read(TURN, picks, &mut take).map_err(broken)? {
+            tokio::task::yield_now().await;
+        }
         for (pick, part) in parts.iter_mut().enumerate().filter(|(_, part)| part.is_unknown()) {
             part.near = near(&mut self.near, picks.wanted(pick), page, at.tick);
         }
