@@ -58,8 +58,11 @@ const BLOCKS: [(&str, &[(&str, Kind)]); 12] = [
     ("arq", &[("queues", Names), ("oldestAge", Bool)]),
 ];
 
+/// A block's fields, and what each takes.
+type Fields = &'static [(&'static str, Kind)];
+
 /// What is not on a Redis: the connection that has it, the block, and its fields.
-const ELSEWHERE: [(&str, &str, &[(&str, Kind)]); 3] = [
+const ELSEWHERE: [(&str, &str, Fields); 3] = [
     (
         "p",
         "postgres",
