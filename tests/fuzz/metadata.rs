@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tidegate::spec::grants::Grants;
+use tidegate::spec::grants::{Declared, Grants};
 use tidegate::spec::keda_metadata::{Ask, ScaledObject, read};
 use tidegate::spec::load::{SourceText, Terms, load};
 use tidegate::spec::problem::Problem;
@@ -32,7 +32,15 @@ pub struct Maps {
 }
 
 /// Every key that means something, to us or to KEDA's scalers.
-const KEYS: [&str; 48] = [
+const KEYS: [&str; 56] = [
+    "serverAddress",
+    "query",
+    "threshold",
+    "activationThreshold",
+    "ignoreNullValues",
+    "timeout",
+    "queryParameters",
+    "customHeaders",
     "listName",
     "listLength",
     "activationListLength",
@@ -83,7 +91,12 @@ const KEYS: [&str; 48] = [
     "metricName",
 ];
 
-const VALUES: [&str; 34] = [
+const VALUES: [&str; 39] = [
+    "http://prometheus:9090",
+    "https://a.allowed.svc:6379/x",
+    "sum(jobs)",
+    "0.5",
+    "1e300",
     "redis:6379",
     "redis",
     "localhost:6379",
@@ -125,7 +138,8 @@ const SECRET_KEYS: [&str; 5] = ["password", "passwd", "secret", "token", "creden
 
 impl Maps {
     pub fn new() -> Self {
-        let sources = [include_str!("../keda_metadata.rs"), include_str!("../keda/maps.rs")];
+        let prometheus = include_str!("../keda_metadata/prometheus.rs");
+        let sources = [include_str!("../keda_metadata.rs"), include_str!("../keda/maps.rs"), prometheus];
         let corpus: Vec<_> = sources.into_iter().flat_map(maps_of).collect();
         assert!(corpus.len() > 100, "the other tests' maps are found: {}", corpus.len());
         let texts: Vec<String> = corpus.iter().flat_map(BTreeMap::values).cloned().collect();
@@ -165,9 +179,17 @@ impl Maps {
                 map.insert(key, format!("{SECRET}{other}"));
             }
             (6, _) => {
-                let key =
-                    *rng.pick(&["address", "addresses", "host", "hosts", "addressFromEnv", "connection", "serve"]);
-                let scheme = *rng.pick(&["", "redis://", "rediss://", "redis:6379,", "tcp:"]);
+                let key = *rng.pick(&[
+                    "address",
+                    "addresses",
+                    "host",
+                    "hosts",
+                    "addressFromEnv",
+                    "connection",
+                    "serve",
+                    "serverAddress",
+                ]);
+                let scheme = *rng.pick(&["", "redis://", "rediss://", "redis:6379,", "tcp:", "http://", "https://"]);
                 let host = *rng.pick(&["redis:6379", "redis", "127.0.0.1:1/3", "", "[::1]:6379", "a@b:6379"]);
                 let user = *rng.pick(&["me:", ":", "", "me:p@", "a b:"]);
                 map.insert(key.to_owned(), format!("{scheme}{user}{SECRET}@{host}"));
@@ -211,7 +233,7 @@ impl Object {
                 let lower = key.to_lowercase();
                 // A list, a stream or a group may be called what it likes, and its name is shown.
                 let name = lower.strip_suffix("fromenv").unwrap_or(&lower);
-                let is_name = matches!(name, "listname" | "stream" | "consumergroup");
+                let is_name = matches!(name, "listname" | "stream" | "consumergroup" | "query");
                 let hidden =
                     SECRET_KEYS.iter().any(|part| lower.contains(part)) || (!is_name && only_as_userinfo(value));
                 if !hidden {
@@ -266,7 +288,7 @@ impl Target for Metadata {
                 "named"
             }
             Ok(Ask::Trigger(ask)) => {
-                let in_range = is_metric_name(&ask.metric_name) && ask.target >= 1.0 && ask.target <= 9.3e15;
+                let in_range = is_metric_name(&ask.metric_name) && ask.target >= 0.001 && ask.target <= 9.3e15;
                 if !in_range {
                     return Err(format!("metric {:?} with target {}", ask.metric_name, ask.target));
                 }
@@ -324,6 +346,13 @@ fn told(problems: &[Problem], said: &mut String) -> Result<(), String> {
 /// A server that metadata leads to was declared, or the allow list covers it; and no password came along.
 fn permitted(spec: &AutoscalerSpec, grants: &Grants, namespace: &str) -> Result<(), String> {
     for trigger in &spec.triggers {
+        if let Server::Prometheus(server) = &trigger.connection.server {
+            let is_bare = server.password.is_none() && server.headers.is_empty() && grants.allows(&server.url.address);
+            let is_it = |known: &Declared<'_>| known.connection == &trigger.connection;
+            if !is_bare && !grants.declared().iter().any(is_it) {
+                return Err(format!("nobody permitted {server:?}"));
+            }
+        }
         let Server::Redis(redis) = &trigger.connection.server else { continue };
         let declared = grants.declared().into_iter().any(|declared| {
             let Server::Redis(known) = &declared.connection.server else { return false };

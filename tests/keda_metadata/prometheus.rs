@@ -139,7 +139,7 @@ fn what_is_wrong_is_said_with_its_cure() {
         ("query", "", "metadata.query: missing"),
         ("threshold", "", "metadata.threshold: missing"),
         ("threshold", "many", "`many` is not a number"),
-        ("threshold", "0", "must be above zero"),
+        ("threshold", "0", "must be from 0.001"),
         ("threshold", "NaN", "not a number"),
         ("activationThreshold", "x", "metadata.activationThreshold"),
         ("serverAddress", "prometheus:9090", "not a URL"),

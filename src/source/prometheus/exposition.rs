@@ -19,7 +19,7 @@ use std::fmt;
 
 use memchr::memchr;
 
-pub use self::everything::{Exemplar, Line, Metric, everything, picked};
+pub use self::everything::{Exemplar, Line, Metric, Valued, everything, picked};
 pub(super) use self::line::Label;
 use self::line::Point;
 pub(super) use self::pick::{Pick, Picks};

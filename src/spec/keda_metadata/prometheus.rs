@@ -20,6 +20,8 @@ use crate::spec::report::Report;
 use crate::spec::{ClientTls, ConnectionSpec, HttpServer, HttpUrl, Origin, Server, validate};
 use crate::spec::{Freshness, PrometheusQuery, Source};
 
+/// What a metric can hold, in thousandths as the HPA counts.
+const TARGETS: std::ops::RangeInclusive<f64> = 0.001..=9e15;
 /// KEDA's own bound on an answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// A Connection's bound on connecting.
@@ -82,10 +84,10 @@ pub(super) fn trigger(
         keys.problem("query", "missing: the PromQL that finds the backlog", "e.g. query: sum(jobs_waiting)");
     }
     let target = number(keys, "threshold", None).filter(|target| {
-        let right = *target > 0.0;
+        let right = TARGETS.contains(target);
         if !right {
             let key = keys.spelling("threshold");
-            keys.problem(key, format!("must be above zero, found {target}"), "e.g. threshold: \"100\"");
+            keys.problem(key, format!("must be from 0.001 to 9e15, found {target}"), "e.g. threshold: \"100\"");
         }
         right
     });
