@@ -124,12 +124,19 @@ async fn a_pod_that_does_not_answer_is_missing_and_not_zero() {
         assert_eq!(failure.kind, FailureKind::NotServing);
         assert!(failure.message.contains("the part of pod w-1") && failure.message.contains("overloaded"), "{failure}");
     }
+    // Nor does what was no number when it was last seen count as if it had not been there.
+    two.say(Reply::page("jobs 10\njobs{queue=\"b\"} NaN\n"));
+    let failure = hand.at(50).await.swap_remove(0).unwrap_err();
+    assert!(failure.message.contains("pod w-1") && failure.message.contains("NaN"), "{failure}");
+    two.say(Reply::status(500, "overloaded"));
+    let failure = hand.at(55).await.swap_remove(0).unwrap_err();
+    assert!(failure.message.contains("the part of pod w-1"), "{failure}");
     // Who is gone is not missing; who is new and has said nothing is.
     endpoints.set(&pods(), FoundPods::Ready(ready[..1].into()));
-    assert_eq!(backlogs(&hand.at(40).await), [6.0; 4]);
+    assert_eq!(backlogs(&hand.at(60).await), [6.0; 4]);
     let nobody = pod("w-2", &format!("127.0.0.1:{}", free_port()));
     endpoints.set(&pods(), FoundPods::Ready([ready[0].clone(), nobody].into()));
-    let failure = hand.at(41).await.swap_remove(0).unwrap_err();
+    let failure = hand.at(61).await.swap_remove(0).unwrap_err();
     assert!(failure.message.contains("the part of pod w-2") && failure.kind == FailureKind::Unreachable, "{failure}");
     one.say(Reply::status(503, "no"));
     let failure = hand.at(80).await.swap_remove(0).unwrap_err();

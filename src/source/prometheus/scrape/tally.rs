@@ -22,7 +22,7 @@ pub(super) struct Part {
     /// How old the oldest was by its own time, when it was read.
     age: Option<Duration>,
     /// A value that is no count.
-    wrong: Option<ReadFailure>,
+    pub(super) wrong: Option<ReadFailure>,
     /// When it was read.
     pub(super) taken: Tick,
     /// Names of the page that are like the one that it has not.

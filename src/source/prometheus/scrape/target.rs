@@ -149,7 +149,8 @@ impl Target {
 
     /// The last part of a read, while it is younger than `bound`, and how old it is.
     pub(super) fn remembered(&self, edition: u64, now: Tick, bound: Duration) -> Option<(&Part, Duration)> {
-        let part = self.last.get(&edition)?;
+        // What was wrong then would be left out now.
+        let part = self.last.get(&edition).filter(|part| part.wrong.is_none())?;
         let age = now.since(part.taken);
         (age < bound).then_some((part, age))
     }
