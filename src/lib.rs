@@ -41,6 +41,7 @@
 //! | `behavior`, exactly as the HPA has it | [`engine::behavior`], [`engine::window`], [`engine::ratelimit`] |
 //! | what KEDA and the HPA would have done | [`engine::keda`], [`engine::hpa`]: the baselines |
 //! | how Redis is read, and what its errors mean | [`source::redis`] |
+//! | how far projections are behind, and what event stores keep where | [`source::postgres`], `source/postgres/stores/` |
 //! | which keys a queue framework keeps | `source/redis/queues/`, one file each |
 //! | how ten thousand numbers are read in a round, and why idle queues cost nothing | `source/redis/hot/` |
 //! | how a Prometheus is asked a thousand queries in twenty requests | `source/prometheus/query/` |
@@ -77,16 +78,16 @@
 //! | `files` | `model`, `spec`, `clock`, `telemetry` | only `std`, `tokio`, `thiserror`, `tracing`; never `std::time::Instant`, `std::time::SystemTime` |
 //! | `engine` | `model`, `spec` | only `std`, `thiserror`, `libm`; never `std::time::Instant`, `std::time::SystemTime`, `std::collections::HashMap`, `std::collections::HashSet`, `std::collections::hash_map`, `std::collections::hash_set`, `std::hash::RandomState`, `std::fs`, `std::net`, `std::env`, `std::thread` |
 //! | `source` | `model`, `spec` | never `axum`, `kube`, `metrics`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
-//! | `target` | `model`, `spec`, `clock`, `telemetry` | never `axum`, `deadpool_redis`, `redis`, `tonic` |
-//! | `poller` | `model`, `spec`, `clock`, `telemetry`, `source` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
-//! | `board` | `model`, `spec` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
-//! | `serve` | `model`, `spec`, `clock`, `telemetry`, `proto`, `board` | never `deadpool_redis`, `kube`, `redis` |
+//! | `target` | `model`, `spec`, `clock`, `telemetry` | never `axum`, `deadpool_redis`, `redis`, `tokio_postgres`, `tonic` |
+//! | `poller` | `model`, `spec`, `clock`, `telemetry`, `source` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
+//! | `board` | `model`, `spec` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
+//! | `serve` | `model`, `spec`, `clock`, `telemetry`, `proto`, `board` | never `deadpool_redis`, `kube`, `redis`, `tokio_postgres` |
 //! | `checkpoint` | `model`, `clock`, `telemetry`, `engine` | only `std`, `tokio`, `tokio_util`, `thiserror`, `metrics`, `tracing`; never `std::time::Instant` |
-//! | `cluster` | `model`, `spec`, `clock`, `telemetry`, `target`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `redis`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
-//! | `runtime` | `model`, `spec`, `clock`, `telemetry`, `engine`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tonic` |
-//! | `rehearse` | `model`, `spec`, `clock`, `telemetry`, `proto`, `engine`, `target` | never `deadpool_redis`, `kube`, `redis` |
-//! | `app` | everything but `cli` | never `deadpool_redis`, `redis` |
-//! | `cli` | everything | never `deadpool_redis`, `redis`, `tonic` |
+//! | `cluster` | `model`, `spec`, `clock`, `telemetry`, `target`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `redis`, `tokio_postgres`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
+//! | `runtime` | `model`, `spec`, `clock`, `telemetry`, `engine`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
+//! | `rehearse` | `model`, `spec`, `clock`, `telemetry`, `proto`, `engine`, `target` | never `deadpool_redis`, `kube`, `redis`, `tokio_postgres` |
+//! | `app` | everything but `cli` | never `deadpool_redis`, `redis`, `tokio_postgres` |
+//! | `cli` | everything | never `deadpool_redis`, `redis`, `tokio_postgres`, `tonic` |
 //! | `main` | `cli` | |
 //!
 //! A hash map has no place in the engine because its order differs from run to run, and replaying the same events must

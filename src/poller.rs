@@ -50,6 +50,7 @@ use crate::clock::Clock;
 use crate::model::{Key, Sample, Shares, Tick};
 use crate::source::endpoints::Endpoints;
 use crate::source::memory::{MemoryBackend, MemoryQueues};
+use crate::source::postgres::PostgresBackend;
 use crate::source::prometheus::{QueryBackend, ScrapeBackend};
 use crate::source::redis::RedisBackend;
 use crate::source::secrets::Secrets;
@@ -278,8 +279,10 @@ impl Poller {
                         let backend = backend.behind(self.fence.clone());
                         self.tasks.spawn(Task::new(backend, around).run(inbox));
                     }
-                    Server::Postgres(_) => {
-                        self.tasks.spawn(Task::new(crate::source::unread::Unread, around).run(inbox));
+                    Server::Postgres(server) => {
+                        let backend = PostgresBackend::new(server.clone(), self.secrets.clone());
+                        let backend = backend.behind(self.fence.clone());
+                        self.tasks.spawn(Task::new(backend, around).run(inbox));
                     }
                     Server::Prometheus(server) => {
                         let backend = QueryBackend::new(server.clone(), self.secrets.clone());

@@ -49,6 +49,11 @@ spec:
     sentinel: { addresses: ["sentinel:26379"], master: mymaster, username: watcher, password: planted-secret }
     username: tidegate
     password: planted-secret
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: Connection
+metadata: { name: orders-db, namespace: pulse }
+spec: { postgres: { address: "db:5432", database: orders, username: tidegate, password: planted-secret } }
 "#;
     let text = SourceText { file: "grants.yaml".to_owned(), text: text.to_owned() };
     let allow_addresses = vec!["*.allowed.svc:6379".to_owned(), "10.0.0.1:*".to_owned()];
@@ -363,5 +368,103 @@ fn huge_maps_are_refused_and_many_strangers_are_counted() {
     for map in [pairs(300, "x"), pairs(1, &"x".repeat(40_000)), pairs(50_000, "x")] {
         let problems = read_of("pulse", "worker", &map).unwrap_err().to_string();
         assert!(problems.contains("more than a trigger can mean; at most 256 keys"), "{problems}");
+    }
+}
+
+// === KEDA's postgresql trigger ===
+
+const QUERY: (&str, &str) = ("query", "select count(*) from jobs");
+const TARGET: (&str, &str) = ("targetQueryValue", "2.5");
+
+fn postgres(pairs: &[(&str, &str)]) -> (TriggerAsk, tidegate::spec::PostgresServer) {
+    let ask = ask_trigger(&[&[QUERY, TARGET], pairs].concat());
+    let spec = ask.registration.as_ref().unwrap_or_else(|problems| panic!("{pairs:?}: {problems}"));
+    let Server::Postgres(server) = &spec.triggers[0].connection.server else { panic!("no PostgreSQL") };
+    (ask.clone(), server.clone())
+}
+
+fn warned(ask: &TriggerAsk) -> String {
+    ask.warnings.iter().map(|warning| format!("{warning}\n")).collect()
+}
+
+#[test]
+fn a_postgresql_trigger_keeps_its_keys() {
+    let (ask, server) =
+        postgres(&[("connection", "orders-db"), ("activationTargetQueryValue", "7.5"), ("scalerAddress", "t:9090")]);
+    assert_eq!((&*ask.metric_name, ask.target, warned(&ask).as_str()), ("postgresql", 2.5, ""));
+    assert_eq!((server.address.as_str(), server.database.as_str()), ("db:5432", "orders"));
+    let spec = ask.registration.unwrap();
+    assert_eq!(spec.triggers[0].activation_threshold, 7.5);
+    assert!(matches!(&spec.triggers[0].source, tidegate::spec::Source::Postgres(postgres)
+        if postgres.read == tidegate::spec::PostgresRead::Query("select count(*) from jobs".into())));
+
+    // By what KEDA's own scaler goes by.
+    for pairs in [
+        &[("host", "db"), ("port", "5432"), ("dbName", "orders"), ("userName", "tidegate"), ("sslmode", "disable")][..],
+        &[("host", "db.pulse.svc.cluster.local"), ("dbName", "orders")],
+        &[("host", "db"), ("triggerType", "postgresql")],
+    ] {
+        let (ask, server) = postgres(pairs);
+        assert_eq!((server.address.as_str(), warned(&ask).as_str()), ("db:5432", ""), "{pairs:?}");
+    }
+    // Nobody declared it, and the operator allows it.
+    let allowed = [("host", "10.0.0.1"), ("port", "6543"), ("dbName", "x"), ("userName", "me"), ("sslmode", "prefer")];
+    let (_, server) = postgres(&allowed);
+    assert_eq!((server.address.as_str(), server.database.as_str(), server.tls), ("10.0.0.1:6543", "x", None));
+}
+
+#[test]
+fn a_postgresql_trigger_brings_no_secrets() {
+    let string = "postgres://me:planted-secret@db:5432/orders";
+    for key in ["connection", "connectionFromEnv"] {
+        let (ask, _) = postgres(&[(key, string), ("host", "db"), ("password", "planted-secret")]);
+        assert!(warned(&ask).contains("a connection string in metadata is ignored"), "{}", warned(&ask));
+        assert!(warned(&ask).contains("credentials in metadata are ignored"), "{}", warned(&ask));
+        assert!(!format!("{ask:?}").contains("planted"), "{ask:?}");
+        // Nor is it part of a name.
+        let without = postgres(&[("host", "db"), ("password", "another")]).0;
+        assert_eq!(ask.registration.unwrap().id, without.registration.unwrap().id);
+    }
+    let (ask, _) = postgres(&[
+        ("connection", "orders-db"),
+        ("userName", "other"),
+        ("dbName", "other"),
+        ("host", "other"),
+        ("sslmode", "require"),
+    ]);
+    for words in ["says who logs in", "says which database", "is at db:5432, not at other:5432", "nothing is encrypted"]
+    {
+        assert!(warned(&ask).contains(words), "{words}: {}", warned(&ask));
+    }
+}
+
+#[test]
+fn a_postgresql_trigger_says_what_is_missing() {
+    let refused = |pairs: &[(&str, &str)]| match ask(pairs) {
+        Err(problems) => problems.to_string(),
+        Ok(Ask::Trigger(ask)) => ask.registration.map(|_| ()).unwrap_err().to_string(),
+        other => panic!("{other:?}"),
+    };
+    let with = |more: &[(&str, &str)]| refused(&[&[QUERY, TARGET], more].concat());
+    for (sentence, words) in [
+        (refused(&[("triggerType", "postgresql"), QUERY]), "metadata.targetQueryValue: missing"),
+        (refused(&[("triggerType", "postgresql"), TARGET]), "metadata.query: missing"),
+        (refused(&[QUERY, ("targetQueryValue", "0"), ("connection", "orders-db")]), "must be above 0"),
+        (
+            refused(&[QUERY, ("targetQueryValue", "many"), ("connection", "orders-db")]),
+            "`many` is not a number of zero or more",
+        ),
+        (with(&[]), "metadata.host: missing: the server that is to be asked"),
+        (with(&[("connection", "redis-main")]), "is of kind redis; name one of kind postgres"),
+        (with(&[("connection", "orders")]), "no Connection `orders` that namespace `pulse` may use"),
+        (with(&[("host", "db"), ("dbName", "other")]), "has the database `other` at db.pulse.svc:5432"),
+        (with(&[("host", "10.0.0.1")]), "metadata.userName: missing"),
+        (
+            with(&[("host", "10.0.0.1"), ("dbName", "x"), ("userName", "me"), ("sslmode", "verify-full")]),
+            "no authority is known",
+        ),
+        (with(&[("autoscaler", "x")]), "names a QueueAutoscaler, which has its own source"),
+    ] {
+        assert!(sentence.contains(words), "said: {sentence}\n not: {words}");
     }
 }

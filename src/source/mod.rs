@@ -9,11 +9,11 @@ pub mod endpoints;
 pub(crate) mod material;
 pub mod memory;
 pub(crate) mod network;
+pub mod postgres;
 pub mod prometheus;
 pub mod redis;
 pub mod secrets;
 pub(crate) mod tls;
-pub(crate) mod unread;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

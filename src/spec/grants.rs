@@ -206,6 +206,18 @@ impl Grants {
         self.usable(namespace).map(|(_, connection)| connection).find(is_it).map(Arc::clone)
     }
 
+    /// A declared connection to the PostgreSQL at `asked`, for `database` where that is said, if `namespace` may use it: its
+    /// own before the cluster's. Another database is another connection: who may read one may not read the next.
+    pub(crate) fn postgres(&self, namespace: &str, asked: &str, database: Option<&str>) -> Option<Arc<ConnectionSpec>> {
+        let is_meant = |connection: &ConnectionSpec| {
+            let Server::Postgres(server) = &connection.server else { return false };
+            let declared_in = connection.name.split_once('/').map(|(namespace, _)| namespace);
+            database.is_none_or(|database| server.database == database)
+                && address::same_server(&server.address, declared_in, asked, namespace)
+        };
+        self.usable(namespace).map(|(_, connection)| connection).find(|connection| is_meant(connection)).cloned()
+    }
+
     /// Whether the operator's allow list covers `address` (`host:port`).
     #[must_use]
     pub fn allows(&self, address: &str) -> bool {

@@ -1,8 +1,9 @@
-//! The third door: the string map of a KEDA trigger, read as KEDA's own redis scalers read it, and (`prometheus`) its
-//! prometheus scaler.
+//! The third door: the string map of a KEDA trigger, read as KEDA's own redis scalers read it, and its prometheus and
+//! postgresql scalers (`prometheus`, `postgresql`).
 //!
-//! Moving over from `type: redis`, `redis-cluster`, `redis-sentinel` or one of the three `redis*-streams` means changing
-//! the type and adding `scalerAddress`; every other key may stay. The type itself is the one thing that KEDA does not
+//! Moving over from `type: redis`, `redis-cluster`, `redis-sentinel`, one of the three `redis*-streams`, `prometheus` or
+//! `postgresql` means changing the type and adding `scalerAddress`; every other key may stay. The type itself is the one
+//! thing that KEDA does not
 //! forward. What it says can nearly always be told from the keys: `stream` makes it a stream's, `sentinelMaster` a
 //! sentinel's, several addresses a Cluster's, and a declared Connection knows what it is. What cannot be told (a Cluster
 //! by one address that only the allow list has) is said with a key of ours, `triggerType: redis-cluster`, which always
@@ -15,6 +16,7 @@
 
 mod counts;
 mod keys;
+mod postgresql;
 mod prometheus;
 mod server;
 
@@ -166,6 +168,9 @@ fn named(object: &ScaledObject<'_>, found: Found<'_>, keys: &mut Keys<'_>) -> Re
         "pendingEntriesCount",
         "lagCount",
         "activationLagCount",
+        "query",
+        "targetQueryValue",
+        "activationTargetQueryValue",
         "address",
         "addresses",
         "host",
@@ -187,9 +192,9 @@ fn named(object: &ScaledObject<'_>, found: Found<'_>, keys: &mut Keys<'_>) -> Re
 
 fn meaning(key: &str) -> &'static str {
     match key {
-        "listName" | "stream" => "source",
-        "listLength" | "streamLength" | "pendingEntriesCount" | "lagCount" => "target",
-        "activationListLength" | "activationLagCount" => "activationThreshold",
+        "listName" | "stream" | "query" => "source",
+        "listLength" | "streamLength" | "pendingEntriesCount" | "lagCount" | "targetQueryValue" => "target",
+        "activationListLength" | "activationLagCount" | "activationTargetQueryValue" => "activationThreshold",
         _ => "connection",
     }
 }
@@ -201,7 +206,11 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
     let connection = server::connection(object, grants, keys);
     let polling_interval = polling_interval(keys);
     let mut warnings = keys.without_effect(MOST_WARNINGS);
-    warnings.extend(server::warnings(object, keys, connection.as_deref()));
+    if postgresql::is_meant(keys) {
+        warnings.extend(postgresql::warnings(object, keys, connection.as_deref()));
+    } else {
+        warnings.extend(server::warnings(object, keys, connection.as_deref()));
+    }
     let Some(counts) = counts else {
         return Err(Problems(std::mem::take(&mut keys.problems)));
     };
@@ -233,15 +242,16 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
     problems.append(&mut report.problems);
     Ok(TriggerAsk {
         metric_name: validate::metric_name(&counts.source).into(),
-        target: counts.target as f64,
+        target: counts.target,
         registration: if problems.is_empty() { Ok(Arc::new(spec)) } else { Err(Problems(problems)) },
         warnings,
     })
 }
 
 /// Which key a part of the manifest came from, so that `validate` speaks of what the user wrote.
-fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 7] {
+fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 8] {
     [
+        ("spec.triggers[0].postgres", path(keys.spelling("query"))),
         ("spec.triggers[0].redisList", path(keys.spelling(counts.name_key))),
         ("spec.triggers[0].redisStream.group", path(keys.spelling("consumerGroup"))),
         ("spec.triggers[0].redisStream", path(keys.spelling(counts.name_key))),

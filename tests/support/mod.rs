@@ -16,6 +16,7 @@ pub mod apiserver;
 pub mod cluster;
 pub mod frameworks;
 pub mod polling;
+pub mod postgres;
 pub mod prometheus;
 pub mod redis;
 pub mod redis_cluster;

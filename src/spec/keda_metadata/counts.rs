@@ -1,10 +1,12 @@
-//! What a trigger counts, and how much of it a replica may have: a list, or a stream in one of KEDA's three ways.
+//! What a trigger counts, and how much of it a replica may have: a list, a stream in one of KEDA's three ways, or what a
+//! query gives.
 
 use std::sync::Arc;
 
 use super::keys::Keys;
+use super::postgresql;
 use crate::spec::manifest::{self, RedisList, Trigger};
-use crate::spec::{RedisStream, Source, StreamBacklog};
+use crate::spec::{Postgres, PostgresRead, RedisStream, Source, StreamBacklog};
 
 /// KEDA's own default for every target.
 const DEFAULT_TARGET: i64 = 5;
@@ -13,9 +15,9 @@ const DEFAULT_TARGET: i64 = 5;
 pub(super) struct Counts {
     pub(super) source: Source,
     /// Items per replica.
-    pub(super) target: i64,
+    pub(super) target: f64,
     /// Active above this many.
-    pub(super) activation: i64,
+    pub(super) activation: f64,
     pub(super) name_key: &'static str,
     pub(super) target_key: &'static str,
     pub(super) activation_key: &'static str,
@@ -44,6 +46,10 @@ impl Counts {
                 }),
                 ..Trigger::default()
             },
+            Source::Postgres(Postgres { read: PostgresRead::Query(query), .. }) => Trigger {
+                postgres: Some(manifest::Postgres { query: Some(query.to_string()), ..manifest::Postgres::default() }),
+                ..Trigger::default()
+            },
             // Nothing else is made here.
             _ => Trigger::default(),
         }
@@ -53,6 +59,9 @@ impl Counts {
 /// What the keys say. `None`, and at least one problem, where not even a name and a target can be told; a wrong
 /// activation threshold is a problem that leaves both.
 pub(super) fn counts(keys: &mut Keys<'_>) -> Option<Counts> {
+    if postgresql::is_meant(keys) {
+        return postgresql::counts(keys);
+    }
     let said = keys.text("triggerType").map(|kind| kind.ends_with("-streams"));
     let (list, stream) = (keys.find(&["listName"]), keys.find(&["stream"]));
     let of_streams = match (said, list, stream) {
@@ -78,8 +87,8 @@ fn of_list(keys: &mut Keys<'_>) -> Option<Counts> {
     let activation = keys.integer("activationListLength", 0);
     Some(Counts {
         source: Source::lists(vec![Arc::from(list?)]),
-        target: target?,
-        activation: activation.unwrap_or(0),
+        target: target? as f64,
+        activation: activation.unwrap_or(0) as f64,
         name_key: "listName",
         target_key: "listLength",
         activation_key: "activationListLength",
@@ -103,8 +112,8 @@ fn of_stream(keys: &mut Keys<'_>) -> Option<Counts> {
     let activation = keys.integer("activationLagCount", 0);
     Some(Counts {
         source: Source::RedisStream(RedisStream { key: Arc::from(stream?), group: group.map(Arc::from), backlog }),
-        target: target?,
-        activation: activation.unwrap_or(0),
+        target: target? as f64,
+        activation: activation.unwrap_or(0) as f64,
         name_key: "stream",
         target_key,
         activation_key: "activationLagCount",

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::prometheus;
+use super::{postgresql, prometheus};
 use crate::spec::limits::METADATA_VALUE_BYTES;
 use crate::spec::problem::Problem;
 use crate::spec::report::closest;
@@ -35,6 +35,10 @@ const OF_KEDA: [&str; 20] = [
     "unsafeSsl",
 ];
 
+/// What its postgresql trigger has besides.
+const OF_POSTGRESQL: [&str; 8] =
+    ["query", "targetQueryValue", "activationTargetQueryValue", "host", "port", "userName", "dbName", "sslmode"];
+
 /// Our own.
 const OURS: [&str; 5] = ["autoscaler", "serve", "triggerType", "connection", "pollingInterval"];
 
@@ -57,13 +61,24 @@ pub(super) struct Found<'a> {
 pub(super) struct Keys<'a> {
     /// Trimmed, and not empty.
     present: BTreeMap<&'a str, &'a str>,
+    /// The key of a connection string, which is not kept: there is a password in it.
+    connection_string: Option<&'a str>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'a> Keys<'a> {
     pub(super) fn new(metadata: &'a HashMap<String, String>) -> Self {
         let trimmed = metadata.iter().map(|(key, value)| (key.as_str(), value.trim()));
-        Keys { present: trimmed.filter(|(_, value)| !value.is_empty()).collect(), problems: Vec::new() }
+        let mut present: BTreeMap<&str, &str> = trimmed.filter(|(_, value)| !value.is_empty()).collect();
+        let connection_string = ["connection", "connectionFromEnv"].into_iter().find_map(|key| {
+            // No name of a Connection has any of these.
+            let (key, _) = present.get_key_value(key).filter(|(_, value)| value.contains(['=', ':', ' ']))?;
+            Some(*key)
+        });
+        if let Some(key) = connection_string {
+            present.remove(key);
+        }
+        Keys { present, connection_string, problems: Vec::new() }
     }
 
     /// The value of the first of `names` that is there: all plain spellings before all `FromEnv` ones.
@@ -106,6 +121,16 @@ impl<'a> Keys<'a> {
         number
     }
 
+    /// A number as JSON and Go have it, not negative: `5`, `2.5`, `1e3`. What is no such number is reported and `None`.
+    pub(super) fn number(&mut self, name: &str) -> Option<f64> {
+        let Found { key, value } = self.find(&[name])?;
+        let number = value.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+        if number.is_none() {
+            self.problem(key, format!("`{value}` is not a number of zero or more"), format!("e.g. {name}: \"5\""));
+        }
+        number
+    }
+
     /// Go's spellings of true and false. What is neither is reported and false.
     pub(super) fn boolean(&mut self, name: &str) -> bool {
         let Some(Found { key, value }) = self.find(&[name]) else { return false };
@@ -123,7 +148,8 @@ impl<'a> Keys<'a> {
     pub(super) fn too_long(&self) -> Vec<Problem> {
         let is_kept = |key: &str| {
             let name = key.strip_suffix("FromEnv").unwrap_or(key);
-            OF_KEDA.iter().chain(&OURS).chain(&prometheus::KEYS).any(|known| *known == name)
+            let of_keda = OF_KEDA.iter().chain(&prometheus::KEYS).chain(&OF_POSTGRESQL);
+            of_keda.chain(&OURS).any(|known| *known == name)
         };
         let long = self.present.iter().filter(|(key, value)| value.len() > METADATA_VALUE_BYTES && is_kept(key));
         long.map(|(key, value)| {
@@ -139,7 +165,18 @@ impl<'a> Keys<'a> {
 
     /// One warning for each key that has no effect, the first `most` of them; then one for all others.
     pub(super) fn without_effect(&self, most: usize) -> Vec<Problem> {
-        let mut all = self.present.keys().filter_map(|key| without_effect(key));
+        let of_keda: Vec<&str> = if postgresql::is_meant(self) {
+            OF_POSTGRESQL.to_vec()
+        } else {
+            OF_KEDA.iter().chain(&prometheus::KEYS).copied().collect()
+        };
+        let string = self.connection_string.map(|key| {
+            let message = "a connection string in metadata is ignored: it has a password in it";
+            let cure =
+                "take it out, and write connection: with the name of a Connection that is declared for this server";
+            Problem::new(path(key), message, cure)
+        });
+        let mut all = string.into_iter().chain(self.present.keys().filter_map(|key| without_effect(key, &of_keda)));
         let mut warnings: Vec<Problem> = all.by_ref().take(most).collect();
         let others = all.count();
         if others > 0 {
@@ -164,9 +201,9 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn without_effect(key: &str) -> Option<Problem> {
+fn without_effect(key: &str, of_keda: &[&str]) -> Option<Problem> {
     let name = key.strip_suffix("FromEnv").unwrap_or(key);
-    let known = OF_KEDA.iter().chain(&OURS).chain(&FOR_KEDA).chain(&prometheus::KEYS);
+    let known = of_keda.iter().chain(&OURS).chain(&FOR_KEDA);
     if known.clone().any(|known| *known == name) {
         return None;
     }

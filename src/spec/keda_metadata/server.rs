@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ScaledObject;
 use super::keys::{Found, Keys, path};
+use super::postgresql;
 use crate::spec::address;
 use crate::spec::grants::{Asked, Grants, Layout, Lookup, with_database};
 use crate::spec::problem::Problem;
@@ -33,11 +34,12 @@ pub(super) fn connection(
     grants: &Grants,
     keys: &mut Keys<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
-    let said = said_kind(keys);
-    if keys.text("serve").is_some_and(|serve| serve != "backlog") {
-        let cure = "declare a QueueAutoscaler and write autoscaler: with its name, or take serve out";
-        keys.problem("serve", "replicas can only be served of a named QueueAutoscaler", cure);
+    if postgresql::is_meant(keys) {
+        check_serve(keys);
+        return postgresql::connection(object, grants, keys);
     }
+    let said = said_kind(keys);
+    check_serve(keys);
     let database = database(keys);
     let (tls, unsafe_ssl) = (keys.boolean("enableTLS"), keys.boolean("unsafeSsl"));
     if let Some(found) = keys.find(&["connection"]) {
@@ -107,6 +109,13 @@ pub(super) fn connection(
     Some(bare_connection(first, topology, number, keys.text("username").map(str::to_owned), tls))
 }
 
+fn check_serve(keys: &mut Keys<'_>) {
+    if keys.text("serve").is_some_and(|serve| serve != "backlog") {
+        let cure = "declare a QueueAutoscaler and write autoscaler: with its name, or take serve out";
+        keys.problem("serve", "replicas can only be served of a named QueueAutoscaler", cure);
+    }
+}
+
 /// The addresses as they would be connected to, if the fence and the allow list have all of them.
 fn listed(
     object: &ScaledObject<'_>,
@@ -123,19 +132,34 @@ fn listed(
     let mut addresses = Vec::with_capacity(asked.addresses.len());
     let before = keys.problems.len();
     for asked in asked.addresses {
-        let address = address::expand_service(asked, object.namespace);
-        if !grants.permits(&address) {
-            let message = format!("no connection may lead to {address}: it is not in --only-addresses");
-            let cure = format!("name another server, or start tidegate with --only-addresses {address}");
-            keys.problem(key, message, cure);
-        } else if !grants.allows(&address) && !grants.allows(asked) {
-            let message = format!("no Connection of namespace `{}` {what} {address}", object.namespace);
-            let cure = format!("declare a Connection for it, or start tidegate with --allow-address {address}");
-            keys.problem(key, message, cure);
-        }
-        addresses.push(address);
+        addresses.extend(permitted(object, asked, key, what, grants, keys));
     }
     (keys.problems.len() == before).then_some(addresses)
+}
+
+/// One address as it would be connected to, if the fence and the allow list have it; `what` is what nobody has declared.
+pub(super) fn permitted(
+    object: &ScaledObject<'_>,
+    asked: &str,
+    key: &str,
+    what: &str,
+    grants: &Grants,
+    keys: &mut Keys<'_>,
+) -> Option<String> {
+    let address = address::expand_service(asked, object.namespace);
+    if !grants.permits(&address) {
+        let message = format!("no connection may lead to {address}: it is not in --only-addresses");
+        let cure = format!("name another server, or start tidegate with --only-addresses {address}");
+        keys.problem(key, message, cure);
+        return None;
+    }
+    if !grants.allows(&address) && !grants.allows(asked) {
+        let message = format!("no Connection of namespace `{}` {what} {address}", object.namespace);
+        let cure = format!("declare a Connection for it, or start tidegate with --allow-address {address}");
+        keys.problem(key, message, cure);
+        return None;
+    }
+    Some(address)
 }
 
 /// Where there is no server: the problem that says so keeps it from being polled.
@@ -180,7 +204,8 @@ fn said_kind(keys: &mut Keys<'_>) -> Option<Kind> {
         "redis-sentinel" | "redis-sentinel-streams" => Kind::Sentinel,
         other => {
             let message = format!("unknown trigger type `{other}`");
-            let cure = "write redis, redis-cluster or redis-sentinel, or one of these with -streams behind it";
+            let cure =
+                "write redis, redis-cluster or redis-sentinel, or one of these with -streams behind it, or postgresql";
             keys.problem(found.key, message, cure);
             return None;
         }
@@ -215,20 +240,26 @@ fn by_name(
     grants: &Grants,
     keys: &mut Keys<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
+    let connection = declared(object, Found { key, value: name }, grants, keys)?;
+    if !matches!(connection.server, Server::Redis(_)) {
+        let kind = connection.server.block();
+        let message = format!("Connection `{name}` is of kind {kind} and has no lists");
+        keys.problem(key, message, "name one of kind redis");
+        return None;
+    }
+    Some(database.map_or_else(|| Arc::clone(&connection), |number| with_database(&connection, number)))
+}
+
+/// The Connection of this name, of whichever kind; or `None` and a problem.
+pub(super) fn declared(
+    object: &ScaledObject<'_>,
+    Found { key, value: name }: Found<'_>,
+    grants: &Grants,
+    keys: &mut Keys<'_>,
+) -> Option<Arc<ConnectionSpec>> {
     let namespace = object.namespace;
     match grants.look_up(namespace, name) {
-        Lookup::Found(connection) => {
-            if !matches!(connection.server, Server::Redis(_)) {
-                let kind = connection.server.block();
-                keys.problem(
-                    key,
-                    format!("Connection `{name}` is of kind {kind} and has no lists"),
-                    "name one of kind redis",
-                );
-                return None;
-            }
-            return Some(database.map_or_else(|| Arc::clone(&connection), |number| with_database(&connection, number)));
-        }
+        Lookup::Found(connection) => return Some(connection),
         Lookup::Forbidden => keys.problem(
             key,
             format!("ClusterConnection `{name}` does not allow namespace `{namespace}`"),

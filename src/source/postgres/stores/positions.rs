@@ -1,0 +1,298 @@
+//! Stores that note one position for each reader in a table: Marten, Eventuous, and any other that says which table and
+//! which columns (`checkpoint`).
+//!
+//! Marten's own `HighWaterMark` is no head: the daemon writes it, and with no daemon running it stands still while events
+//! come in. Its readers' names are shards', such as `Trip:All`, each worked on by one daemon at a time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use super::index::{Head, quoted};
+use super::{Ask, Sum, Trouble, checked, names};
+use crate::model::{FailureKind, Observation, ReadFailure};
+use crate::source::network::shown;
+use crate::spec::{PostgresRead, Table};
+
+/// Where a store has what.
+struct Layout<'a> {
+    head: Head<'a>,
+    readers: &'a Table,
+    name: &'a str,
+    position: &'a str,
+    /// Rows that are no readers', as a condition.
+    other_rows: &'a str,
+}
+
+/// Tables of a store that lies in a schema of its own.
+struct Tables {
+    events: Table,
+    readers: Table,
+}
+
+impl Tables {
+    fn of(read: &PostgresRead) -> Option<Self> {
+        let within = |schema: &str, table: &str| Table::new(&format!("{schema}.{table}"));
+        match read {
+            PostgresRead::Marten(store) => Some(Tables {
+                events: within(&store.schema, "mt_events")?,
+                readers: within(&store.schema, "mt_event_progression")?,
+            }),
+            PostgresRead::Eventuous(store) => Some(Tables {
+                events: within(&store.schema, "messages")?,
+                readers: within(&store.schema, "checkpoints")?,
+            }),
+            PostgresRead::Checkpoint(store) => {
+                Some(Tables { events: store.events.clone(), readers: store.checkpoints.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    fn layout<'a>(&'a self, read: &'a PostgresRead) -> Option<Layout<'a>> {
+        let layout =
+            |head, name, position, other_rows| Layout { head, readers: &self.readers, name, position, other_rows };
+        Some(match read {
+            PostgresRead::Marten(_) => {
+                let other_rows = "name like 'HighWaterMark%'";
+                layout(Head::new(&self.events, "seq_id"), "name", "last_seq_id", other_rows)
+            }
+            PostgresRead::Eventuous(_) => layout(Head::new(&self.events, "global_position"), "id", "position", "false"),
+            PostgresRead::Checkpoint(store) => {
+                let head = Head::new(&self.events, &store.position).within(store.scope.as_ref());
+                layout(head, &store.name_column, &store.position_column, "false")
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn wanted(read: &PostgresRead) -> &[Arc<str>] {
+    match read {
+        PostgresRead::Marten(store) => &store.projections,
+        PostgresRead::Eventuous(store) => &store.subscriptions,
+        PostgresRead::Checkpoint(store) => &store.names,
+        _ => &[],
+    }
+}
+
+/// One row: the head, and arrays of the readers' names and positions. A row for each reader would cost both sides three
+/// times as much.
+///
+/// The names stand in the statement and are no argument of it. So they are sent and taken apart once and not in each
+/// round, and the plan, which is kept, compares each row's name with all of them by one look into a hash table.
+pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask, ReadFailure> {
+    let tables = Tables::of(family);
+    let Some(layout) = tables.as_ref().and_then(|tables| tables.layout(family)) else {
+        // It was refused when it was read.
+        return Err(ReadFailure::new(FailureKind::Configuration, "the schema's name is not the name of a schema"));
+    };
+    let (readers, name, position) = (layout.readers.quoted(), quoted(layout.name), quoted(layout.position));
+    let mut arguments = Vec::new();
+    let which = match names(reads, wanted) {
+        Some(names) => {
+            let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+            format!("r.{name} in ({})", names.join(", "))
+        }
+        None => format!("not ({})", layout.other_rows),
+    };
+    let head = layout.head.sql(arguments.len() + 1);
+    arguments.extend(layout.head.argument());
+    let sql = format!(
+        "select {head}, array_agg(r.{name}::text), array_agg(r.{position}::int8) from {readers} r where {which}"
+    );
+    Ok(Ask { sql, arguments, index: Some(layout.head.index()), examination: None })
+}
+
+/// A text as it stands in SQL.
+fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    // With the E it means the same whatever `standard_conforming_strings` says.
+    if doubled.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+pub(super) fn listing(family: &PostgresRead) -> Option<String> {
+    let tables = Tables::of(family)?;
+    let layout = tables.layout(family)?;
+    let (readers, name) = (layout.readers.quoted(), quoted(layout.name));
+    let other_rows = layout.other_rows;
+    Some(format!(
+        "select {name}::text from {readers} where not ({other_rows}) and $1::text is not null order by 1 limit 1000"
+    ))
+}
+
+/// What one statement found.
+#[derive(Default)]
+pub(in crate::source::postgres) struct Found<'a> {
+    head: Option<i64>,
+    readers: HashMap<&'a str, Note, foldhash::fast::RandomState>,
+}
+
+/// The position that a reader has noted.
+enum Note {
+    /// NULL: it has begun, and not got anywhere yet.
+    At(Option<i64>),
+    /// Several rows have its name.
+    Ambiguous,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn read(rows: &'a [Row]) -> Result<Self, tokio_postgres::Error> {
+        let mut found = Found::default();
+        let Some(row) = rows.first() else { return Ok(found) };
+        found.head = row.try_get(0)?;
+        // NULL where there is no reader.
+        let names = row.try_get::<_, Option<Vec<Option<&str>>>>(1)?.unwrap_or_default();
+        let positions = row.try_get::<_, Option<Vec<Option<i64>>>>(2)?.unwrap_or_default();
+        found.readers.reserve(names.len());
+        for (name, position) in names.into_iter().zip(positions) {
+            found.take(name, position);
+        }
+        Ok(found)
+    }
+
+    fn take(&mut self, name: Option<&'a str>, position: Option<i64>) {
+        // A reader without a name is nobody's.
+        let Some(name) = name else { return };
+        match self.readers.entry(name) {
+            Entry::Vacant(entry) => drop(entry.insert(Note::At(position))),
+            Entry::Occupied(mut entry) => drop(entry.insert(Note::Ambiguous)),
+        }
+    }
+
+    pub(super) fn answer(&self, read: &PostgresRead) -> Result<Observation, Trouble> {
+        let (what, may_be_beyond) = match read {
+            PostgresRead::Eventuous(_) => ("subscription", false),
+            PostgresRead::Checkpoint(store) => ("checkpoint", store.scope.is_some()),
+            // The daemon also notes numbers that no event got.
+            _ => ("projection", true),
+        };
+        let mut sum = Sum::default();
+        let mut add = |name: &str, note: &Note| -> Result<(), ReadFailure> {
+            let Note::At(position) = note else {
+                return Err(ReadFailure::new(
+                    FailureKind::Configuration,
+                    format!("several rows are named {}; a `query` can say how they count", shown(name)),
+                ));
+            };
+            // Positions of 64 bits, whose difference has 65.
+            let lag = i128::from(self.head.unwrap_or(0)) - i128::from(position.unwrap_or(0));
+            let lag = if may_be_beyond { lag.max(0) } else { lag };
+            sum.add(what, name, checked(what, name, lag as f64)?)
+        };
+        match wanted(read) {
+            [] => {
+                for (name, note) in &self.readers {
+                    add(name, note)?;
+                }
+            }
+            names => {
+                for name in names {
+                    match self.readers.get(&**name) {
+                        Some(note) => add(name, note)?,
+                        None => return Err(Trouble::Unknown { what, name: name.to_string() }),
+                    }
+                }
+            }
+        }
+        sum.by_readers().or_nobody(what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Checkpoint, Eventuous, Marten, Scope};
+
+    fn found(head: Option<i64>, readers: &[(&'static str, Option<i64>)]) -> Found<'static> {
+        let mut found = Found { head, ..Found::default() };
+        for (name, position) in readers {
+            found.take(Some(*name), *position);
+        }
+        found
+    }
+
+    fn eventuous(names: &[&str]) -> PostgresRead {
+        let subscriptions = names.iter().map(|name| Arc::from(*name)).collect();
+        PostgresRead::Eventuous(Eventuous { subscriptions, schema: "eventuous".into() })
+    }
+
+    fn marten(names: &[&str]) -> PostgresRead {
+        let projections = names.iter().map(|name| Arc::from(*name)).collect();
+        PostgresRead::Marten(Marten { projections, schema: "public".into() })
+    }
+
+    fn scoped(names: &[&str]) -> PostgresRead {
+        PostgresRead::Checkpoint(Checkpoint {
+            names: names.iter().map(|name| Arc::from(*name)).collect(),
+            events: Table::new("events").unwrap(),
+            position: "id".into(),
+            checkpoints: Table::new("marks").unwrap(),
+            name_column: "reader".into(),
+            position_column: "at".into(),
+            scope: Some(Scope { column: "kind".into(), values: vec!["a".into()] }),
+        })
+    }
+
+    fn backlog(found: &Found<'_>, read: &PostgresRead) -> f64 {
+        found.answer(read).unwrap_or_else(|trouble| panic!("{trouble:?}")).backlog
+    }
+
+    fn sentence(found: &Found<'_>, read: &PostgresRead) -> String {
+        match found.answer(read) {
+            Err(Trouble::Failed(failure)) => failure.message.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lags_of_several_readers_add_up() {
+        let found = found(Some(100), &[("a", Some(40)), ("b", None), ("c", Some(100))]);
+        assert_eq!(backlog(&found, &eventuous(&["a"])), 60.0);
+        assert_eq!(backlog(&found, &eventuous(&["a", "b"])), 160.0);
+        let all = found.answer(&eventuous(&[])).unwrap();
+        assert_eq!((all.backlog, all.partitions.get()), (160.0, Some(3.0)));
+        assert_eq!(backlog(&found, &eventuous(&["c"])), 0.0);
+    }
+
+    #[test]
+    fn what_is_not_there_is_never_zero() {
+        let found = found(Some(100), &[("Trip:All", Some(40))]);
+        assert!(matches!(found.answer(&marten(&["Trip"])), Err(Trouble::Unknown { name, .. }) if name == "Trip"));
+        assert!(sentence(&self::found(Some(1), &[]), &marten(&[])).contains("no projection yet"));
+        let twice = self::found(Some(9), &[("a", Some(1)), ("a", Some(2))]);
+        assert!(sentence(&twice, &eventuous(&["a"])).contains("several rows"));
+    }
+
+    #[test]
+    fn beyond_the_head_is_nothing_to_do_only_where_that_is_ordinary() {
+        let found = found(Some(10), &[("a", Some(12))]);
+        assert_eq!(backlog(&found, &marten(&["a"])), 0.0);
+        assert_eq!(backlog(&found, &scoped(&["a"])), 0.0);
+        assert!(sentence(&found, &eventuous(&["a"])).contains("2 events beyond"));
+        let removed = self::found(None, &[("a", Some(12))]);
+        assert!(sentence(&removed, &eventuous(&["a"])).contains("12 events beyond"));
+        let absurd = self::found(Some(i64::MAX), &[("a", Some(i64::MIN))]);
+        assert!(sentence(&absurd, &eventuous(&["a"])).contains("2^53"));
+    }
+
+    #[test]
+    fn a_name_is_a_text_whatever_is_in_it() {
+        assert_eq!(literal("Trip:All"), "'Trip:All'");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal(r"a\') or true --"), r"E'a\\'') or true --'");
+    }
+
+    #[test]
+    fn reads_of_one_family_share_a_statement() {
+        let ask = super::ask(&super::super::family(&marten(&[])), &[&marten(&["b", "a"]), &marten(&["a"])]).unwrap();
+        assert!(ask.arguments.is_empty() && ask.sql.ends_with("in ('a', 'b')"), "{}", ask.sql);
+        assert!(ask.sql.contains("\"public\".\"mt_event_progression\""), "{}", ask.sql);
+        let all = super::ask(&super::super::family(&marten(&[])), &[&marten(&["b", "a"]), &marten(&[])]).unwrap();
+        assert!(all.arguments.is_empty() && all.sql.contains("HighWaterMark"), "{}", all.sql);
+        let scoped = super::ask(&super::super::family(&scoped(&[])), &[&scoped(&["x"])]).unwrap();
+        assert_eq!(scoped.arguments, [["a"]]);
+    }
+}
