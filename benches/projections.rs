@@ -44,6 +44,9 @@ const SEGMENTS: u32 = 4;
 /// Times the bare client's.
 const GOAL: f64 = 3.0;
 
+/// What it is called, the read of one projection, and the goal.
+type Store = (&'static str, fn(Arc<str>) -> PostgresRead, Option<f64>);
+
 fn main() -> ExitCode {
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     let quick = given("--quick") || !given("--bench");
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
     println!("{:<58} {:>8} {:>7} {:>10} {:>10}   goal", "", "time", "ratio", "our CPU", "server's");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut missed = false;
-    let stores: [(&str, fn(Arc<str>) -> PostgresRead, Option<f64>); 4] = [
+    let stores: [Store; 4] = [
         ("checkpoint", checkpoint, Some(GOAL)),
         ("marten", marten, Some(GOAL)),
         ("pupsourcing, 4 segments each", pupsourcing, None),

@@ -17,6 +17,8 @@ mod support;
 
 #[path = "postgres/cost.rs"]
 mod cost;
+#[path = "postgres/doors.rs"]
+mod doors;
 #[path = "postgres/failures.rs"]
 mod failures;
 #[path = "postgres/faults.rs"]

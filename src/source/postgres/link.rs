@@ -30,6 +30,9 @@ use crate::model::{ReadFailure, Tick};
 use crate::source::network::{plain, timeout};
 use crate::source::{Load, Material};
 
+/// A statement that is ready: its number, what it is called, its text, and its arguments.
+pub(super) type Ready<'a> = (usize, &'a str, &'a Arc<str>, &'a [Vec<String>]);
+
 /// How much longer than the server's own bound on a statement its answer may take. What is slower than that is no slow
 /// statement but a server, or a way to it, that does not answer.
 const GRACE: Duration = Duration::from_millis(250);
@@ -186,7 +189,7 @@ impl Link {
     /// The link is of no use any more.
     pub(super) async fn ask(
         &mut self,
-        asks: &[(usize, &str, &Arc<str>, &[Vec<String>])],
+        asks: &[Ready<'_>],
         mut done: impl FnMut(usize, Result<Vec<Row>, Failed>),
     ) -> Result<(), ReadFailure> {
         let mut forgotten = Vec::new();
