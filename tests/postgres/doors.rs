@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
+
 use crate::layouts;
 use crate::support::postgres::{PostgresProcess, READER_PASSWORD, Session};
 use crate::support::tidegate::{Keda, Tidegate};
@@ -34,19 +36,41 @@ fn start(interval: &str, listen: &str) -> (PostgresProcess, Session, Tidegate) {
     (server, db, tidegate)
 }
 
+/// KEDA, asked from where sessions of the database are used as well.
+struct Asked {
+    runtime: Runtime,
+    keda: Keda,
+}
+
+impl Asked {
+    fn of(tidegate: &Tidegate) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let keda = runtime.block_on(tidegate.keda("shop", &[("autoscaler", "lag")]));
+        Asked { runtime, keda }
+    }
+
+    fn value(&mut self) -> f64 {
+        self.runtime.block_on(self.keda.value("")).unwrap().1
+    }
+
+    fn active(&mut self) -> bool {
+        self.runtime.block_on(self.keda.active()).unwrap()
+    }
+}
+
 /// Appends, and waits until KEDA is told, so many times; how long each took, milliseconds, in order.
-async fn waits(keda: &mut Keda, db: &mut Session, times: u64, pause: Duration) -> Vec<f64> {
+fn waits(asked: &mut Asked, db: &mut Session, times: u64, pause: Duration) -> Vec<f64> {
     let mut waited = Vec::new();
-    keda.until_value(0.0).await;
+    asked.runtime.block_on(asked.keda.until_value(0.0));
     for number in 1..=times {
         // Not in step with the polling.
-        tokio::time::sleep(pause + Duration::from_millis(number * 37 % 100)).await;
+        std::thread::sleep(pause + Duration::from_millis(number * 37 % 100));
         db.run("begin");
         layouts::append(db, "Order", 1);
         db.run(&format!("select pg_notify('{CHANNEL}', '')"));
         let began = Instant::now();
         db.run("commit");
-        while keda.value("").await.unwrap().1 < number as f64 {
+        while asked.value() < number as f64 {
             assert!(began.elapsed() < Duration::from_secs(20), "event {number} is never told of");
         }
         waited.push(began.elapsed().as_secs_f64() * 1e3);
@@ -59,13 +83,13 @@ fn at(waited: &[f64], part: f64) -> f64 {
     waited[((waited.len() - 1) as f64 * part) as usize]
 }
 
-#[tokio::test]
-async fn a_projection_that_falls_behind_shows_at_kedas_door_within_a_polling_interval() {
+#[test]
+fn a_projection_that_falls_behind_shows_at_kedas_door_within_a_polling_interval() {
     let (_server, mut db, tidegate) = start("500ms", "");
-    let mut keda = tidegate.keda("shop", &[("autoscaler", "lag")]).await;
-    assert!(!keda.active().await.unwrap());
-    let waited = waits(&mut keda, &mut db, 20, Duration::from_millis(10)).await;
-    assert!(keda.active().await.unwrap());
+    let mut asked = Asked::of(&tidegate);
+    assert!(!asked.active());
+    let waited = waits(&mut asked, &mut db, 20, Duration::from_millis(10));
+    assert!(asked.active());
     println!(
         "polled every 500 ms, ms: p50 {:.0}, p90 {:.0}, max {:.0}",
         at(&waited, 0.5),
@@ -76,12 +100,12 @@ async fn a_projection_that_falls_behind_shows_at_kedas_door_within_a_polling_int
     assert!(at(&waited, 0.9) < 600.0, "{waited:?}");
 }
 
-#[tokio::test]
-async fn with_notify_it_shows_at_once_however_seldom_it_is_polled() {
+#[test]
+fn with_notify_it_shows_at_once_however_seldom_it_is_polled() {
     let (_server, mut db, tidegate) = start("10m", &format!(", listen: {CHANNEL}"));
-    let mut keda = tidegate.keda("shop", &[("autoscaler", "lag")]).await;
+    let mut asked = Asked::of(&tidegate);
     let times = if std::env::var_os("TIDEGATE_LONG").is_some() { 1000 } else { 100 };
-    let waited = waits(&mut keda, &mut db, times, Duration::from_millis(60)).await;
+    let waited = waits(&mut asked, &mut db, times, Duration::from_millis(60));
     println!(
         "told by NOTIFY, ms: p50 {:.1}, p90 {:.1}, p99 {:.1}, max {:.1}",
         at(&waited, 0.5),
