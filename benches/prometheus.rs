@@ -5,7 +5,7 @@
 //! * `queries`: 1,000 autoscalers with distinct queries on a real Prometheus at 1 Hz. Its yardstick is a bare hyper client
 //!   that posts the very same forms at the same pace and throws the answers away.
 //! * `pages`: 100 pods of an exporter's page (57 KB) at 1 Hz, plain and packed, ten metrics wanted of each. Its yardstick
-//!   is a bare hyper client that gets the same pages and throws them away.
+//!   is a bare hyper client that gets the same pages, unpacks them where need be, and throws them away.
 //!
 //! CPU is that of the thread that asks. `cargo bench --bench prometheus` takes a minute and a half; `-- --quick` is a smoke
 //! run that judges nothing; parts can be named.

@@ -1,6 +1,7 @@
 //! Asking: ours, the whole way from the schedule to the samples, and a bare client beside it.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::support::polling::autoscaler;
 use crate::support::prometheus::PrometheusProcess;
-use crate::support::web::{Reply, Web};
+use crate::support::web::{Reply, Web, wait_until};
 use crate::{Goals, Pace};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,8 +34,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(4);
 /// How much of the bare client's CPU ours may take, for each answer or page.
 const QUERIES: f64 = 4.0;
-const PAGES: f64 = 2.5;
-const PACKED: f64 = 6.0;
+const PAGES: f64 = 1.5;
 /// Metrics wanted of each page.
 const METRICS: [&str; 10] = [
     "node_load1",
@@ -68,7 +68,9 @@ pub fn queries(pace: &Pace, goals: &mut Goals) {
     }
     let exporter = Web::saying(Reply::page(&page));
     let server = PrometheusProcess::scraping(&[exporter.address()]);
-    std::thread::sleep(WARM);
+    // It looks at what there is to scrape only some seconds after its start.
+    wait_until("scraped", SECOND * 30, || exporter.asked().iter().any(|asked| asked.method == "GET"));
+    std::thread::sleep(SECOND * 2);
     let query = |number: usize| PrometheusQuery {
         query: format!("sum(jobs{{queue=\"q{number}\"}})").into(),
         labels: Vec::new(),
@@ -115,7 +117,7 @@ pub fn queries(pace: &Pace, goals: &mut Goals) {
 
 pub fn pages(pace: &Pace, goals: &mut Goals) {
     let page = include_str!("../../tests/corpus/exposition/node.txt");
-    for (kind, reply, most) in [("plain", Reply::page(page), PAGES), ("packed", Reply::page(page).packed(), PACKED)] {
+    for (kind, reply) in [("plain", Reply::page(page)), ("packed", Reply::page(page).packed())] {
         let size = reply.body.len();
         let webs: Vec<Web> = (0..pace.pods).map(|_| Web::saying(reply.clone())).collect();
         let endpoints = Endpoints::of_cluster();
@@ -145,7 +147,7 @@ pub fn pages(pace: &Pace, goals: &mut Goals) {
         println!("{kind}: {} pods, {size} bytes, {} metrics of each", webs.len(), METRICS.len());
         println!("ours  {each:>7.1} us of CPU a page   {:>5.1} ms a second", ours.cpu * 1e3 / ours.seconds);
         println!("bare  {bare_each:>7.1} us of CPU a page   {:>5.1} ms a second", bare.cpu * 1e3 / bare.seconds);
-        goals.add(&format!("100 pods at 1 Hz, {kind}: CPU a page beside a bare client's"), each / bare_each, most);
+        goals.add(&format!("100 pods at 1 Hz, {kind}: CPU a page beside a bare client's"), each / bare_each, PAGES);
     }
 }
 
@@ -172,10 +174,8 @@ fn ours(pace: &Pace, specs: &[Arc<AutoscalerSpec>], endpoints: Endpoints) -> Tur
             while clock.now() < end {
                 let patience = end.since(clock.now());
                 let Ok(batch) = tokio::time::timeout(patience, outbox.recv()).await else { break };
-                for sample in batch.unwrap() {
-                    sample.value.unwrap_or_else(|failure| panic!("{failure}"));
-                    answers += 1;
-                }
+                // A scrape that a busy machine missed is a failed sample, and no less work.
+                answers += batch.unwrap().len();
             }
             answers
         };
@@ -190,17 +190,18 @@ fn ours(pace: &Pace, specs: &[Arc<AutoscalerSpec>], endpoints: Endpoints) -> Tur
     on_own_thread(work)
 }
 
-/// hyper alone: asks every address for everything once a second, over a connection each, and throws the answers away.
+/// hyper alone: asks every address for everything once a second, over a connection each, unpacks what comes packed, and
+/// throws it away.
 fn bare(pace: &Pace, addresses: &[String], forms: &[Bytes], path: &str) -> Turn {
     let clock = Clock::start();
     let work = async {
-        let mut connections: Vec<(&str, SendRequest<Full<Bytes>>)> = Vec::new();
+        let mut connections: Vec<(&str, SendRequest<Full<Bytes>>, Vec<u8>)> = Vec::new();
         for address in addresses {
             let stream = TcpStream::connect(address).await.unwrap();
             stream.set_nodelay(true).unwrap();
             let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
             tokio::spawn(connection);
-            connections.push((address, sender));
+            connections.push((address, sender, Vec::new()));
         }
         let mut ticks = tokio::time::interval(SECOND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -212,7 +213,7 @@ fn bare(pace: &Pace, addresses: &[String], forms: &[Bytes], path: &str) -> Turn 
             if !measuring && clock.now() > end.before(pace.asking) {
                 (measuring, answers, cpu, began) = (true, 0, thread_cpu(), clock.now());
             }
-            let round = connections.iter_mut().map(|(address, sender)| async move {
+            let round = connections.iter_mut().map(|(address, sender, unpacked)| async move {
                 for form in forms {
                     sender.ready().await.unwrap();
                     let mut request = Request::new(Full::new(form.clone()));
@@ -227,9 +228,15 @@ fn bare(pace: &Pace, addresses: &[String], forms: &[Bytes], path: &str) -> Turn 
                     }
                     let response = sender.send_request(request).await.unwrap();
                     assert_eq!(response.status(), 200);
+                    let packed = response.headers().contains_key("content-encoding");
                     let mut body = response.into_body();
+                    let mut whole = Vec::new();
                     while let Some(frame) = body.frame().await {
-                        frame.unwrap();
+                        whole.extend_from_slice(frame.unwrap().data_ref().unwrap());
+                    }
+                    if packed {
+                        unpacked.clear();
+                        flate2::bufread::GzDecoder::new(whole.as_slice()).read_to_end(unpacked).unwrap();
                     }
                 }
             });

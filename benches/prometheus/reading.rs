@@ -9,10 +9,11 @@ use tidegate::spec::{LabelMatcher, MatchOp};
 
 use crate::{Goals, Pace};
 
-/// Of the hand-written reader that the goals were set by: some 68 ns a series for everything, and a page's memory traffic
-/// for a name that is hardly there.
-const EVERYTHING: f64 = 200.0;
-const ONE_METRIC: f64 = 20.0;
+/// Of real pages two lines of three are comments, and hardly any series is the one: this is the search for the ends of
+/// lines, at some gigabytes a second.
+const ONE_METRIC: f64 = 50.0;
+/// Where every series has the name, and all its labels are looked at.
+const ALL_OF_IT: f64 = 200.0;
 /// How much of a grammar's time our reading of one metric may take.
 const PART_OF_THEIRS: f64 = 0.02;
 
@@ -48,14 +49,12 @@ pub fn run(pace: &Pace, goals: &mut Goals) {
             format!("{:>7.0} MB/s {:>6.1} ns", text.len() as f64 / seconds / 1e6, seconds * 1e9 / series)
         });
         println!("{name:<12} {:>8} {series:>7} | {}", text.len(), shown.join(" | "));
-        if name != "large" {
-            goals.add(
-                &format!("one metric of the {name} exporter's page, ns a series"),
-                figures[0] * 1e9 / series,
-                ONE_METRIC,
-            );
-        }
-        goals.add(&format!("everything of the {name} page, ns a series"), figures[2] * 1e9 / series, EVERYTHING * 3.0);
+        let most = if name == "large" { ALL_OF_IT } else { ONE_METRIC };
+        goals.add(
+            &format!("one metric of the {name} page, ns for each series of the page"),
+            figures[0] * 1e9 / series,
+            most,
+        );
         for (sum, seconds) in sums.iter_mut().zip(figures) {
             *sum += seconds;
         }
