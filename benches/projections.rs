@@ -205,7 +205,8 @@ fn fill(db: &mut Session, events: u64) {
     db.run("create table consumer_segments (consumer_name text, segment_id int, total_segments int, owner_id text, checkpoint bigint, primary key (consumer_name, segment_id))");
     db.run("create table consumer_workers (consumer_name text, worker_id text, last_heartbeat timestamptz, primary key (consumer_name, worker_id))");
     let all = format!("generate_series(0, {PROJECTIONS} - 1) n");
-    db.run(&format!("insert into projection_checkpoints (projection_name, last_global_position) select 'projection-' || n, n from {all}"));
+    db.run("create table readers (name text primary key, position bigint not null)");
+    db.run(&format!("insert into readers select 'projection-' || n, n from {all}"));
     db.run(&format!("insert into projection_checkpoints (projection_name, last_global_position) select 'projection-' || n || '_p' || k, n from {all}, generate_series(0, {SEGMENTS} - 1) k"));
     db.run(&format!(
         "insert into trips.mt_event_progression (name, last_seq_id) select 'projection-' || n, n from {all}"
@@ -224,9 +225,9 @@ fn checkpoint(name: Arc<str>) -> PostgresRead {
         names: vec![name],
         events: table("events"),
         position: "global_position".into(),
-        checkpoints: table("projection_checkpoints"),
-        name_column: "projection_name".into(),
-        position_column: "last_global_position".into(),
+        checkpoints: table("readers"),
+        name_column: "name".into(),
+        position_column: "position".into(),
         scope: None,
     })
 }
