@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     println!("{:<58} {:>8} {:>7} {:>10} {:>10}   goal", "", "time", "ratio", "our CPU", "server's");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut missed = false;
-    let stores: [(&str, fn(Arc<str>) -> PostgresRead, Option<f64>); 4] = [
+    let stores: [(&str, OfReader, Option<f64>); 4] = [
         ("checkpoint", checkpoint, Some(GOAL)),
         ("marten", marten, Some(GOAL)),
         ("pupsourcing, 4 segments each", pupsourcing, None),
@@ -82,6 +82,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What to read for the reader of a name.
+type OfReader = fn(Arc<str>) -> PostgresRead;
+
 /// Microseconds a reading.
 struct Turn {
     micros: f64,
@@ -93,7 +96,7 @@ struct Turn {
 async fn compare(
     server: &PostgresProcess,
     db: &mut Session,
-    read: fn(Arc<str>) -> PostgresRead,
+    read: OfReader,
     turns: usize,
     asks: usize,
 ) -> (Turn, Turn) {
