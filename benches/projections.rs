@@ -44,9 +44,6 @@ const SEGMENTS: u32 = 4;
 /// Times the bare client's.
 const GOAL: f64 = 3.0;
 
-/// What it is called, the read of one projection, and the goal.
-type Store = (&'static str, fn(Arc<str>) -> PostgresRead, Option<f64>);
-
 fn main() -> ExitCode {
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     let quick = given("--quick") || !given("--bench");
@@ -59,7 +56,7 @@ fn main() -> ExitCode {
     println!("{:<58} {:>8} {:>7} {:>10} {:>10}   goal", "", "time", "ratio", "our CPU", "server's");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut missed = false;
-    let stores: [Store; 4] = [
+    let stores: [(&str, OfReader, Option<f64>); 4] = [
         ("checkpoint", checkpoint, Some(GOAL)),
         ("marten", marten, Some(GOAL)),
         ("pupsourcing, 4 segments each", pupsourcing, None),
@@ -85,6 +82,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What to read for the reader of a name.
+type OfReader = fn(Arc<str>) -> PostgresRead;
+
 /// Microseconds a reading.
 struct Turn {
     micros: f64,
@@ -96,7 +96,7 @@ struct Turn {
 async fn compare(
     server: &PostgresProcess,
     db: &mut Session,
-    read: fn(Arc<str>) -> PostgresRead,
+    read: OfReader,
     turns: usize,
     asks: usize,
 ) -> (Turn, Turn) {
@@ -208,7 +208,8 @@ fn fill(db: &mut Session, events: u64) {
     db.run("create table consumer_segments (consumer_name text, segment_id int, total_segments int, owner_id text, checkpoint bigint, primary key (consumer_name, segment_id))");
     db.run("create table consumer_workers (consumer_name text, worker_id text, last_heartbeat timestamptz, primary key (consumer_name, worker_id))");
     let all = format!("generate_series(0, {PROJECTIONS} - 1) n");
-    db.run(&format!("insert into projection_checkpoints (projection_name, last_global_position) select 'projection-' || n, n from {all}"));
+    db.run("create table readers (name text primary key, position bigint not null)");
+    db.run(&format!("insert into readers select 'projection-' || n, n from {all}"));
     db.run(&format!("insert into projection_checkpoints (projection_name, last_global_position) select 'projection-' || n || '_p' || k, n from {all}, generate_series(0, {SEGMENTS} - 1) k"));
     db.run(&format!(
         "insert into trips.mt_event_progression (name, last_seq_id) select 'projection-' || n, n from {all}"
@@ -227,9 +228,9 @@ fn checkpoint(name: Arc<str>) -> PostgresRead {
         names: vec![name],
         events: table("events"),
         position: "global_position".into(),
-        checkpoints: table("projection_checkpoints"),
-        name_column: "projection_name".into(),
-        position_column: "last_global_position".into(),
+        checkpoints: table("readers"),
+        name_column: "name".into(),
+        position_column: "position".into(),
         scope: None,
     })
 }

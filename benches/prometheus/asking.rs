@@ -190,12 +190,15 @@ fn ours(pace: &Pace, specs: &[Arc<AutoscalerSpec>], endpoints: Endpoints) -> Tur
     on_own_thread(work)
 }
 
+/// An address, the connection to it, and what came packed.
+type Asked<'a> = (&'a str, SendRequest<Full<Bytes>>, Vec<u8>);
+
 /// hyper alone: asks every address for everything once a second, over a connection each, unpacks what comes packed, and
 /// throws it away.
 fn bare(pace: &Pace, addresses: &[String], forms: &[Bytes], path: &str) -> Turn {
     let clock = Clock::start();
     let work = async {
-        let mut connections: Vec<(&str, SendRequest<Full<Bytes>>, Vec<u8>)> = Vec::new();
+        let mut connections: Vec<Asked<'_>> = Vec::new();
         for address in addresses {
             let stream = TcpStream::connect(address).await.unwrap();
             stream.set_nodelay(true).unwrap();

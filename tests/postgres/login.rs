@@ -26,13 +26,13 @@ fn trusting(server: &PostgresProcess) -> ClientTls {
 }
 
 /// A Connection that is a URL and nothing else.
-fn at(server: &PostgresProcess, url: String) -> PostgresServer {
+fn at(server: &PostgresProcess, url: &str) -> PostgresServer {
     PostgresServer {
         address: String::new(),
         database: String::new(),
         username: None,
         password: None,
-        url: secret(&url),
+        url: secret(url),
         ..server.server("")
     }
 }
@@ -137,34 +137,34 @@ fn whole_urls() {
     let server = PostgresProcess::start();
     let mut db = server.database("shop");
     let address = server.address();
-    assert_reads(at(&server, format!("postgres://{READER}:{READER_PASSWORD}@{address}/shop")));
+    assert_reads(at(&server, &format!("postgres://{READER}:{READER_PASSWORD}@{address}/shop")));
     assert_reads(at(
         &server,
-        format!("postgresql+asyncpg://{READER}:{READER_PASSWORD}@{address}/shop?sslmode=prefer&pool_size=3\n"),
+        &format!("postgresql+asyncpg://{READER}:{READER_PASSWORD}@{address}/shop?sslmode=prefer&pool_size=3\n"),
     ));
     let folder = server.folder().display().to_string().replace('/', "%2F");
-    assert_reads(at(&server, format!("postgres://{READER}:{READER_PASSWORD}@{folder}:{}/shop", server.port())));
-    assert_fails(at(&server, format!("postgres://{READER}:planted@{address}/shop")), Authentication, "rejected");
+    assert_reads(at(&server, &format!("postgres://{READER}:{READER_PASSWORD}@{folder}:{}/shop", server.port())));
+    assert_fails(at(&server, &format!("postgres://{READER}:planted@{address}/shop")), Authentication, "rejected");
     assert_fails(
-        at(&server, format!("postgres://{READER}:planted@{address}/shop?sslmode=require")),
+        at(&server, &format!("postgres://{READER}:planted@{address}/shop?sslmode=require")),
         Configuration,
         "does not say whom to trust; add `tls`",
     );
-    assert_fails(at(&server, "planted".to_owned()), Configuration, "does not begin with postgres://");
+    assert_fails(at(&server, "planted"), Configuration, "does not begin with postgres://");
 
     // Its options are kept, ours count where both say something.
     db.run("create schema hidden; create table hidden.x as select 9 as y; grant usage on schema hidden to reader; grant select on hidden.x to reader");
     let url = format!(
         "postgres://{READER}:{READER_PASSWORD}@{address}/shop?options=-c%20search_path%3Dhidden%20-c%20default_transaction_read_only%3Doff"
     );
-    let rig = Rig::on(at(&server, url));
+    let rig = Rig::on(at(&server, &url));
     rig.set(0, query("select y from x where current_setting('default_transaction_read_only') = 'on' and current_setting('application_name') = 'tidegate' and current_setting('statement_timeout') = '1s'"));
     rig.polling.until_backlog(0, 9.0);
 
     let fenced = |only: &str| {
         let fence = Fence::new(Some(&[only.to_owned()]));
         let polling = Polling::start_with(|poller| poller.behind(fence));
-        let rig = Rig::beside(polling, at(&server, format!("postgres://{READER}:{READER_PASSWORD}@{address}/shop")));
+        let rig = Rig::beside(polling, at(&server, &format!("postgres://{READER}:{READER_PASSWORD}@{address}/shop")));
         rig.set(0, query("select 5"));
         rig
     };
@@ -192,7 +192,7 @@ fn encrypted_or_not_at_all() {
         "postgres://{READER}:{READER_PASSWORD}@localhost:{}/shop?sslmode=verify-full&channel_binding=require",
         server.port()
     );
-    assert_reads(PostgresServer { tls: Some(trusting(&server)), ..at(&server, url) });
+    assert_reads(PostgresServer { tls: Some(trusting(&server)), ..at(&server, &url) });
 
     assert_fails(plain.clone(), Authentication, "if it has one for encrypted connections, add `tls` to the Connection");
     assert_fails(PostgresServer { tls: Some(trusting(&server)), ..plain }, Configuration, "is for another name");

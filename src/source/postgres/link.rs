@@ -30,9 +30,6 @@ use crate::model::{ReadFailure, Tick};
 use crate::source::network::{plain, timeout};
 use crate::source::{Load, Material};
 
-/// A statement that is ready: its number, what it is called, its text, and its arguments.
-pub(super) type Ready<'a> = (usize, &'a str, &'a Arc<str>, &'a [Vec<String>]);
-
 /// How much longer than the server's own bound on a statement its answer may take. What is slower than that is no slow
 /// statement but a server, or a way to it, that does not answer.
 const GRACE: Duration = Duration::from_millis(250);
@@ -72,6 +69,16 @@ pub struct Link {
 
 /// An answer, or why a statement alone has none. Around it: whether the link is of use any more.
 type Answered<T> = Result<Result<T, ReadFailure>, ReadFailure>;
+
+/// A statement to be asked.
+pub(super) struct Ready<'a> {
+    /// Whose it is, for whoever is told of the outcome.
+    pub(super) number: usize,
+    /// What is asked, for messages.
+    pub(super) what: &'a str,
+    pub(super) sql: &'a Arc<str>,
+    pub(super) arguments: &'a [Vec<String>],
+}
 
 /// What came of one statement that the server answered.
 pub(super) struct Failed {
@@ -197,18 +204,18 @@ impl Link {
             let client = &self.client;
             let mut asking: FuturesUnordered<_> = asks
                 .iter()
-                .filter_map(|(number, what, sql, arguments)| {
-                    let (statement, _) = self.statements.get(*sql)?;
+                .filter_map(|ready| {
+                    let (statement, _) = self.statements.get(ready.sql)?;
                     Some(async move {
                         let arguments: Vec<&(dyn ToSql + Sync)> =
-                            arguments.iter().map(|argument| argument as &(dyn ToSql + Sync)).collect();
-                        (*number, *what, *sql, client.query(statement, &arguments).await)
+                            ready.arguments.iter().map(|argument| argument as &(dyn ToSql + Sync)).collect();
+                        (ready, client.query(statement, &arguments).await)
                     })
                 })
                 .collect();
             self.commands += asking.len() as u64;
             // The bound is on each answer, counted from the one before: each statement has its own on the server.
-            while let Some((number, what, sql, outcome)) =
+            while let Some((ready, outcome)) =
                 tokio::time::timeout(self.patience, asking.next()).await.map_err(|_| self.late())?
             {
                 let outcome = match outcome {
@@ -216,13 +223,13 @@ impl Link {
                     Err(error) => {
                         let error = self.alone(&error)?;
                         if classify::wants_preparing(error) {
-                            forgotten.push(Arc::clone(sql));
+                            forgotten.push(Arc::clone(ready.sql));
                         }
                         let took_too_long = classify::took_too_long(error);
-                        Err(Failed { failure: classify::statement(what, error), took_too_long })
+                        Err(Failed { failure: classify::statement(ready.what, error), took_too_long })
                     }
                 };
-                done(number, outcome);
+                done(ready.number, outcome);
             }
         }
         for sql in forgotten {

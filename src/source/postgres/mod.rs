@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tokio_postgres::Row;
 
 use self::connect::Connector;
-use self::link::Failed;
 pub use self::link::Link;
+use self::link::{Failed, Ready};
 use self::stores::{Ask, Trouble};
 use super::secrets::Secrets;
 use super::{Answers, Backend, Load, Material, Moment, Read, ReadId};
@@ -298,7 +298,7 @@ impl Backend for PostgresBackend {
                 None => link.prepare(what, &asked.sql, &asked.ask, at.tick).await?,
             };
             match failure {
-                Ok(()) => ready.push((number, what, &asked.sql, asked.ask.arguments.as_slice())),
+                Ok(()) => ready.push(Ready { number, what, sql: &asked.sql, arguments: &asked.ask.arguments }),
                 Err(failure) => {
                     let outcome = Err(Failed { failure, took_too_long: false });
                     self.conclude(asked, &outcome, at.tick, answers, &mut missing);
