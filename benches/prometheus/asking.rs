@@ -34,7 +34,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(4);
 /// How much of the bare client's CPU ours may take, for each answer or page.
 const QUERIES: f64 = 4.0;
-const PAGES: f64 = 1.5;
+const PAGES: f64 = 2.5;
 /// Metrics wanted of each page.
 const METRICS: [&str; 10] = [
     "node_load1",

@@ -12,6 +12,10 @@ use crate::spec::{LabelMatcher, MatchOp};
 /// not mean a label.
 const EXPRESSION: usize = 1 << 20;
 
+/// Names that begin alike and are compared with a line one after the other; where there are more, the line's own name is
+/// looked up among them.
+const COMPARED: usize = 3;
+
 /// A metric, and which of its series.
 pub(in crate::source::prometheus) struct Pick {
     name: String,
@@ -125,18 +129,33 @@ impl Picks {
             return self.named_within(line, labels);
         }
         let (from, to) = self.beginnings.get(usize::from(*first)).copied().unwrap_or_default();
-        for (position, (name, _)) in (from..).zip(self.names.get(from..to).unwrap_or_default()) {
+        let candidates = self.names.get(from..to).unwrap_or_default();
+        if candidates.len() > COMPARED {
+            let Some((name, rest)) = line::name(line) else { return Ok(None) };
+            let found = candidates.binary_search_by(|(wanted, _)| wanted.as_bytes().cmp(name));
+            return found.map_or(Ok(None), |at| Picks::behind(from + at, rest, labels));
+        }
+        for (position, (name, _)) in (from..).zip(candidates) {
             if let Some(rest) = line.strip_prefix(name.as_bytes())
                 && !rest.first().is_some_and(|byte| line::is_in_name(*byte))
             {
-                if !matches!(rest.first(), Some(b' ' | b'\t' | b'{')) {
-                    return Err("neither labels nor a value follow the name");
-                }
-                labels.clear();
-                return Ok(Some((position, line::labels(rest, labels)?)));
+                return Picks::behind(position, rest, labels);
             }
         }
         Ok(None)
+    }
+
+    /// What follows a name that somebody wants.
+    fn behind<'p>(
+        position: usize,
+        rest: &'p [u8],
+        labels: &mut Vec<Label<'p>>,
+    ) -> Result<Option<(usize, &'p [u8])>, Fault> {
+        if !matches!(rest.first(), Some(b' ' | b'\t' | b'{')) {
+            return Err("neither labels nor a value follow the name");
+        }
+        labels.clear();
+        Ok(Some((position, line::labels(rest, labels)?)))
     }
 
     #[cold]

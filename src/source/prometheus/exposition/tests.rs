@@ -201,6 +201,20 @@ fn several_picks_share_one_walk() {
 }
 
 #[test]
+fn many_names_that_begin_alike_are_found_among_each_other() {
+    let names: Vec<String> = (0..20).map(|number| format!("jobs_{number}")).collect();
+    let picks = Picks::new(names.iter().map(|name| Pick::new(name, &[]).unwrap()).collect());
+    let text: String =
+        (0..40).map(|number| format!("jobs_{number} {number}\njobs_{number}_x 1000\njobs 1000\n")).collect();
+    let mut found = Vec::new();
+    read(page(&text, Format::Text), &picks, |pick, series| found.push((pick, series.unwrap().value))).unwrap();
+    let expected: Vec<(usize, f64)> = (0_u8..20).map(|number| (usize::from(number), f64::from(number))).collect();
+    assert_eq!(found, expected);
+    let broken = read(page("jobs_3-1\n", Format::Text), &picks, |_, _| {});
+    assert!(matches!(broken, Err(Broken::Line(1, _))), "{broken:?}");
+}
+
+#[test]
 fn names_like_the_one_that_is_missing_are_found() {
     let text =
         "jobs_waiting 1\njobs_wating{a=\"1\"} 2\nqueue_jobs_waiting_total 3\ngo_goroutines 4\n{\"jobs.waiting\"} 1\n";
