@@ -288,7 +288,7 @@ impl fmt::Debug for Material {
 pub struct Answers {
     /// Items; NaN where the answer is elsewhere, or there is none.
     values: Vec<f64>,
-    facts: HashMap<u32, Observation>,
+    facts: HashMap<u32, Observation, foldhash::fast::RandomState>,
     failures: BTreeMap<u32, ReadFailure>,
 }
 

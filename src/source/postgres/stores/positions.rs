@@ -78,8 +78,9 @@ fn wanted(read: &PostgresRead) -> &[Arc<str>] {
     }
 }
 
-/// One row: the head, and arrays of the readers' names and positions. A row for each reader would cost both sides three
-/// times as much.
+/// One row: the head, how many readers, and their names and positions, each in one text. A row for each reader would cost
+/// both sides three times as much, and arrays, whose every entry the server writes into a buffer of its own, half as much
+/// again.
 ///
 /// The names stand in the statement and are no argument of it. So they are sent and taken apart once and not in each
 /// round, and the plan, which is kept, compares each row's name with all of them by one look into a hash table.
@@ -101,10 +102,16 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
     let head = layout.head.sql(arguments.len() + 1);
     arguments.extend(layout.head.argument());
     let sql = format!(
-        "select {head}, array_agg(r.{name}::text), array_agg(r.{position}::int8) from {readers} r where {which}"
+        "select {head}, count(*), string_agg(coalesce(r.{name}::text, '{NAMELESS}'), '{BETWEEN}'), \
+         string_agg(coalesce(r.{position}::int8::text, ''), ',') from {readers} r where {which}"
     );
     Ok(Ask { sql, arguments, index: Some(layout.head.index()), examination: None })
 }
+
+/// Between two names. Nobody types it; where it is in a name all the same, that is noticed and said.
+const BETWEEN: char = '\u{1f}';
+/// In place of a name that is NULL.
+const NAMELESS: char = '\u{1e}';
 
 /// A text as it stands in SQL.
 fn literal(text: &str) -> String {
@@ -128,6 +135,8 @@ pub(super) fn listing(family: &PostgresRead) -> Option<String> {
 pub(in crate::source::postgres) struct Found<'a> {
     head: Option<i64>,
     readers: HashMap<&'a str, Note, foldhash::fast::RandomState>,
+    /// Names and positions cannot be told apart.
+    torn: bool,
 }
 
 /// The position that a reader has noted.
@@ -143,14 +152,26 @@ impl<'a> Found<'a> {
         let mut found = Found::default();
         let Some(row) = rows.first() else { return Ok(found) };
         found.head = row.try_get(0)?;
+        let count = usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default();
         // NULL where there is no reader.
-        let names = row.try_get::<_, Option<Vec<Option<&str>>>>(1)?.unwrap_or_default();
-        let positions = row.try_get::<_, Option<Vec<Option<i64>>>>(2)?.unwrap_or_default();
-        found.readers.reserve(names.len());
-        for (name, position) in names.into_iter().zip(positions) {
-            found.take(name, position);
+        if let (Some(names), Some(positions)) = (row.try_get(2)?, row.try_get(3)?) {
+            found.take_all(count, names, positions);
         }
         Ok(found)
+    }
+
+    fn take_all(&mut self, count: usize, names: &'a str, positions: &str) {
+        self.readers.reserve(count);
+        let (mut names, mut positions) = (names.split(BETWEEN), positions.split(','));
+        for (name, position) in names.by_ref().take(count).zip(positions.by_ref()) {
+            let name = Some(name).filter(|name| !name.starts_with(NAMELESS));
+            match position.parse() {
+                Ok(position) => self.take(name, Some(position)),
+                Err(_) if position.is_empty() => self.take(name, None),
+                Err(_) => self.torn = true,
+            }
+        }
+        self.torn |= names.next().is_some() || positions.next().is_some();
     }
 
     fn take(&mut self, name: Option<&'a str>, position: Option<i64>) {
@@ -169,6 +190,10 @@ impl<'a> Found<'a> {
             // The daemon also notes numbers that no event got.
             _ => ("projection", true),
         };
+        if self.torn {
+            let sentence = format!("a {what}'s name has the control character U+001F in it; a `query` can read it");
+            return Err(ReadFailure::new(FailureKind::Configuration, sentence).into());
+        }
         let mut sum = Sum::default();
         let mut add = |name: &str, note: &Note| -> Result<(), ReadFailure> {
             let Note::At(position) = note else {
@@ -276,6 +301,19 @@ mod tests {
         assert!(sentence(&removed, &eventuous(&["a"])).contains("12 events beyond"));
         let absurd = self::found(Some(i64::MAX), &[("a", Some(i64::MIN))]);
         assert!(sentence(&absurd, &eventuous(&["a"])).contains("2^53"));
+    }
+
+    #[test]
+    fn names_and_positions_come_in_one_text_each() {
+        let mut all = Found { head: Some(10), ..Found::default() };
+        all.take_all(4, "a\u{1f}b \u{fc}\u{1f}\u{1e}\u{1f}c", "3,,7,-1");
+        let lag = |name: &str| all.answer(&eventuous(&[name])).map(|facts| facts.backlog).ok();
+        assert_eq!((lag("a"), lag("b \u{fc}"), lag("c"), lag("\u{1e}")), (Some(7.0), Some(10.0), Some(11.0), None));
+        for (count, names, positions) in [(2, "a\u{1f}b\u{1f}c", "1,2"), (1, "a", "1,2"), (1, "a", "x")] {
+            let mut torn = Found::default();
+            torn.take_all(count, names, positions);
+            assert!(matches!(torn.answer(&eventuous(&["a"])), Err(Trouble::Failed(_))), "{names:?} {positions}");
+        }
     }
 
     #[test]
