@@ -4,7 +4,7 @@
 use tidegate::spec::PostgresRead;
 
 use crate::layouts;
-use crate::rig::{Rig, checkpoint, eventuous, marten, message_db, orchestrator, pupsourcing};
+use crate::rig::{checkpoint, eventuous, marten, message_db, orchestrator, pupsourcing};
 use crate::support::postgres::{PostgresProcess, Session};
 
 const FEW: u64 = 1_000;
@@ -105,29 +105,4 @@ fn a_reading_costs_the_same_for_a_thousand_events_and_for_very_many() {
         // The index of a million entries is a level or two higher than that of a thousand, in each of up to three scans.
         assert!(lots.0 <= few.0 + 6, "{name}: {} buffers, and {} with few events", lots.0, few.0);
     }
-}
-
-/// A table of readers that has hardly others than those asked for is read whole, and one that has grown is not; either
-/// way the same is served.
-#[test]
-fn readers_are_picked_where_that_is_cheaper() {
-    let server = PostgresProcess::start();
-    let mut db = server.database("shop");
-    layouts::eventuous(&mut db, "booking");
-    layouts::append_to_eventuous(&mut db, "booking", 90);
-    db.run("insert into booking.checkpoints values ('ours', 50), ('other', 10)");
-    let asked = |db: &mut Session, what: &str, end: &str| {
-        let rig = Rig::on(server.server("shop"));
-        rig.set(0, eventuous(&["ours"], "booking"));
-        rig.assert_lag(0, 40);
-        let last = db.text(
-            "select query from pg_stat_activity where application_name = 'tidegate' and query like 'select %count(*)%'",
-        );
-        assert!(last.ends_with(end), "{what}: {last}");
-    };
-    asked(&mut db, "nobody has looked how many there are", "r.\"id\" in ('ours')");
-    db.run("analyze booking.checkpoints");
-    asked(&mut db, "two rows, and one is ours", "where not (false)");
-    db.run("insert into booking.checkpoints select 'reader-' || n, n from generate_series(1, 50) n; analyze booking.checkpoints");
-    asked(&mut db, "fifty-two", "r.\"id\" in ('ours')");
 }

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::classify;
 use super::counted::{Bytes, Counted};
 use super::query;
-use super::stores::{Ask, Index, Seen, Whole};
+use super::stores::{Ask, Index, Seen};
 use super::wake::{Channels, Told};
 use crate::model::{ReadFailure, Tick};
 use crate::source::network::{plain, timeout};
@@ -163,30 +163,13 @@ impl Link {
                 return Ok(Err(failure));
             }
         }
-        let text = match &ask.whole {
-            Some(whole) if self.is_small(whole).await? => whole.sql.as_str(),
-            _ => sql,
-        };
         let types = vec![Type::TEXT_ARRAY; ask.arguments.len()];
-        let prepared = self.client.prepare_typed(text, &types);
+        let prepared = self.client.prepare_typed(sql, &types);
         match self.answer(prepared).await? {
             Ok(statement) => drop(self.statements.insert(Arc::clone(sql), (statement, now))),
             Err(error) => return Ok(Err(classify::statement(what, &error))),
         }
         Ok(Ok(()))
-    }
-
-    /// Whether the server takes a table for as small as that. Its estimate is as old as the last analysis of the table, and
-    /// this statement is prepared anew in a minute.
-    async fn is_small(&mut self, whole: &Whole) -> Result<bool, ReadFailure> {
-        const QUESTION: &str =
-            "select reltuples::float8 from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1)";
-        let argument: [(&(dyn ToSql + Sync), Type); 1] = [(&whole.table, Type::TEXT)];
-        let asking = self.client.query_typed(QUESTION, &argument);
-        let Ok(rows) = self.answer(asking).await? else { return Ok(false) };
-        let estimate = rows.first().and_then(|row| row.try_get::<_, f64>(0).ok());
-        // Below zero: never analysed.
-        Ok(estimate.is_some_and(|rows| (0.0..=whole.rows).contains(&rows)))
     }
 
     /// Looks into the catalog whether a statement would have to read a whole table.

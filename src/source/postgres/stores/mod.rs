@@ -48,18 +48,6 @@ pub(super) struct Ask {
     pub(super) index: Option<Index>,
     /// What to prepare and look at before, where the statement is the user's.
     pub(super) examination: Option<String>,
-    /// What to ask instead where that is cheaper.
-    pub(super) whole: Option<Whole>,
-}
-
-/// The same of all rows of a table that has hardly others than those asked for: picking them out is cheaper here than
-/// there, where every name would be compared with all that are asked for.
-pub(super) struct Whole {
-    pub(super) sql: String,
-    /// As it stands in SQL.
-    pub(super) table: String,
-    /// How many rows it may have, by the server's own estimate.
-    pub(super) rows: f64,
 }
 
 /// Why one read has no answer.
@@ -122,7 +110,6 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
                 arguments: Vec::new(),
                 index: None,
                 examination: Some(query::examination(statement)),
-                whole: None,
             }
         }
         PostgresRead::Orchestrator(store) => orchestrator::ask(store, reads),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::index::{Head, quoted};
-use super::{Ask, Sum, Trouble, Whole, checked, names};
+use super::{Ask, Sum, Trouble, checked, names};
 use crate::model::{FailureKind, Observation, ReadFailure};
 use crate::source::network::shown;
 use crate::spec::{PostgresRead, Table};
@@ -92,29 +92,21 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
     };
     let (readers, name, position) = (layout.readers.quoted(), quoted(layout.name), quoted(layout.position));
     let mut arguments = Vec::new();
+    let which = match names(reads, wanted) {
+        Some(names) => {
+            let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+            format!("r.{name} in ({})", names.join(", "))
+        }
+        None => format!("not ({})", layout.other_rows),
+    };
     let head = layout.head.sql(arguments.len() + 1);
     arguments.extend(layout.head.argument());
-    let of = |which: &str| {
-        format!(
-            "select {head}, count(*), string_agg(coalesce(r.{name}::text, '{NAMELESS}'), '{BETWEEN}'), \
-             string_agg(coalesce(r.{position}::int8::text, ''), ',') from {readers} r where {which}"
-        )
-    };
-    let all = of(&format!("not ({})", layout.other_rows));
-    let (sql, whole) = match names(reads, wanted) {
-        Some(names) => {
-            let rows = names.len() as f64 * SPARE;
-            let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
-            (of(&format!("r.{name} in ({})", names.join(", "))), Some(Whole { sql: all, table: readers.clone(), rows }))
-        }
-        None => (all, None),
-    };
-    Ok(Ask { sql, arguments, index: Some(layout.head.index()), examination: None, whole })
+    let sql = format!(
+        "select {head}, count(*), string_agg(coalesce(r.{name}::text, '{NAMELESS}'), '{BETWEEN}'), \
+         string_agg(coalesce(r.{position}::int8::text, ''), ',') from {readers} r where {which}"
+    );
+    Ok(Ask { sql, arguments, index: Some(layout.head.index()), examination: None })
 }
-
-/// A table with up to so many times the rows that are asked for is read whole: comparing costs as much as sending the
-/// same again.
-const SPARE: f64 = 2.0;
 
 /// Between two names. Nobody types it; where it is in a name all the same, that is noticed and said.
 const BETWEEN: char = '\u{1f}';
