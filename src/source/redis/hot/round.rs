@@ -13,9 +13,10 @@ use super::reads::Reads;
 use super::request::{Answer, CACHING, CHUNK, CHUNK_BYTES, Chunk, Entry, Group};
 use super::{Ear, Node, Oddity, hello, wire};
 
-/// What a chunk may take, on average, from being sent to its last reply. A server nearby that is not busy takes half of
-/// it. One that is far away, or flooded, takes more: then more chunks are on their way at a time (see [`Pace`]).
-const CHUNK_TIME: Duration = Duration::from_micros(200);
+/// What a chunk may take, on average, from being sent to its last reply. A server nearby that is not busy takes some 100
+/// to 200 microseconds, which has to count as quick, or one slow trip would have more chunks on their way for ever. One
+/// that is far away, or flooded, takes more: then more chunks are on their way at a time (see [`Pace`]).
+const CHUNK_TIME: Duration = Duration::from_micros(300);
 
 /// The timers' grain: trips that are shorter say nothing.
 const GRAIN: Duration = Duration::from_millis(2);
