@@ -13,6 +13,9 @@ use crate::support::tidegate::{Tidegate, until_along};
 /// Metrics that this test gives no cause to appear, each with the reason.
 const NOT_HERE: &[(&str, &str)] = &[
     (names::CREDENTIAL_RENEWALS, "no connection here has files"),
+    (names::PARTITIONS, "no database here; tests/serve.rs has them"),
+    (names::UNOWNED, "no database here; tests/serve.rs has them"),
+    (names::REBALANCING, "no database here; tests/serve.rs has them"),
     (names::POLL_DEMAND, "nobody is held back"),
     (names::POLL_ALLOWED, "nobody is held back"),
     (names::CONNECTIONS_ABANDONED, "everybody talks"),
