@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::kept::Kept;
 use super::{Answers, Backend, Moment, Read, ReadId};
 use crate::model::ReadFailure;
 
@@ -77,14 +78,13 @@ impl MemoryQueues {
 #[derive(Debug)]
 pub struct MemoryBackend {
     queues: MemoryQueues,
-    tracked: Vec<Arc<str>>,
-    free: Vec<ReadId>,
+    tracked: Kept<Arc<str>>,
 }
 
 impl MemoryBackend {
     #[must_use]
     pub fn new(queues: MemoryQueues) -> Self {
-        MemoryBackend { queues, tracked: Vec::new(), free: Vec::new() }
+        MemoryBackend { queues, tracked: Kept::default() }
     }
 }
 
@@ -96,22 +96,15 @@ impl Backend for MemoryBackend {
         // Anything else is on another kind of server: validation lets none of it through to here.
         let nameless: Arc<str> = Arc::default();
         let queue = if let Read::Queue(queue) | Read::Length(queue) = read { queue } else { &nameless };
-        if let Some(id) = self.free.pop() {
-            if let Some(slot) = self.tracked.get_mut(id.index()) {
-                *slot = Arc::clone(queue);
-            }
-            return id;
-        }
-        self.tracked.push(Arc::clone(queue));
-        ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
+        self.tracked.add(Arc::clone(queue))
     }
 
     fn untrack(&mut self, id: ReadId) {
-        self.free.push(id);
+        self.tracked.take(id);
     }
 
     fn prepare(&mut self, reads: &[ReadId]) -> Self::Batch {
-        reads.iter().filter_map(|id| self.tracked.get(id.index())).map(Arc::clone).collect()
+        reads.iter().filter_map(|id| self.tracked.get(*id)).map(Arc::clone).collect()
     }
 
     fn connect(&self) -> impl Future<Output = Result<(), ReadFailure>> + Send + 'static {

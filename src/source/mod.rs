@@ -6,6 +6,7 @@
 //! the batch has failed with it.
 
 pub mod endpoints;
+mod kept;
 pub(crate) mod material;
 pub mod memory;
 pub(crate) mod network;

@@ -32,6 +32,7 @@ use self::connect::Connector;
 pub use self::link::Link;
 use self::link::{Failed, Ready};
 use self::stores::{Ask, Trouble};
+use super::kept::Kept;
 use super::secrets::Secrets;
 use super::{Answers, Backend, Load, Material, Moment, Read, ReadId};
 use crate::model::{FailureKind, ReadFailure, Tick};
@@ -43,8 +44,7 @@ use crate::spec::{Postgres, PostgresRead, PostgresServer};
 pub struct PostgresBackend {
     connector: Connector,
     /// `None`: nobody's, or on no PostgreSQL.
-    tracked: Vec<Option<Arc<Postgres>>>,
-    free: Vec<ReadId>,
+    tracked: Kept<Option<Arc<Postgres>>>,
     /// Who wants to hear which channel.
     channels: BTreeMap<Arc<str>, usize>,
     /// Which list of channels that is.
@@ -99,8 +99,7 @@ impl PostgresBackend {
     pub fn new(server: PostgresServer, secrets: Secrets) -> Self {
         PostgresBackend {
             connector: Connector::new(server, secrets),
-            tracked: Vec::new(),
-            free: Vec::new(),
+            tracked: Kept::default(),
             channels: BTreeMap::new(),
             version: 0,
             resting: HashMap::default(),
@@ -175,18 +174,11 @@ impl Backend for PostgresBackend {
             *self.channels.entry(Arc::clone(channel)).or_default() += 1;
             self.version += 1;
         }
-        if let Some(id) = self.free.pop() {
-            if let Some(slot) = self.tracked.get_mut(id.index()) {
-                *slot = read;
-            }
-            return id;
-        }
-        self.tracked.push(read);
-        ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
+        self.tracked.add(read)
     }
 
     fn untrack(&mut self, id: ReadId) {
-        let read = self.tracked.get_mut(id.index()).and_then(Option::take);
+        let read = self.tracked.take(id).flatten();
         if let Some(channel) = read.as_ref().and_then(|read| read.listen.as_ref())
             && let Some(listeners) = self.channels.get_mut(channel)
         {
@@ -196,7 +188,6 @@ impl Backend for PostgresBackend {
             }
             self.version += 1;
         }
-        self.free.push(id);
     }
 
     fn prepare(&mut self, reads: &[ReadId]) -> Batch {
@@ -205,7 +196,7 @@ impl Backend for PostgresBackend {
         // In the order in which they come, so that rounds are alike.
         let mut order = Vec::new();
         for (position, id) in reads.iter().enumerate() {
-            let Some(Some(read)) = self.tracked.get(id.index()) else {
+            let Some(Some(read)) = self.tracked.get(*id) else {
                 batch.failed.push((position, on_no_postgres()));
                 continue;
             };
@@ -328,8 +319,7 @@ impl Backend for PostgresBackend {
         let of_these = |read: &Option<Arc<Postgres>>| {
             read.as_ref().and_then(|read| read.listen.as_ref()).is_some_and(|channel| channels.contains(channel))
         };
-        let woken = self.tracked.iter().enumerate().filter(|(_, read)| of_these(read));
-        reads.extend(woken.filter_map(|(index, _)| u32::try_from(index).ok()).map(ReadId));
+        reads.extend(self.tracked.iter().filter(|(_, read)| of_these(read)).map(|(id, _)| id));
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ use self::round::{Lane, Said};
 use self::verdict::Outcome;
 use super::http::{Caller, Channel, Identity, Place};
 use crate::model::{FailureKind, ReadFailure, Tick};
+use crate::source::kept::Kept;
 use crate::source::network::plain;
 use crate::source::secrets::Secrets;
 use crate::source::{Answers, Backend, Load, Material, Moment, Read, ReadId};
@@ -48,8 +49,7 @@ pub struct QueryBackend {
     caller: Caller,
     /// What messages call it.
     name: Arc<str>,
-    tracked: Vec<Option<Tracked>>,
-    free: Vec<ReadId>,
+    tracked: Kept<Option<Tracked>>,
     book: Book,
     warned: HashSet<String>,
     warnings: VecDeque<String>,
@@ -85,8 +85,7 @@ impl QueryBackend {
         QueryBackend {
             caller: Caller::new(server, secrets),
             name,
-            tracked: Vec::new(),
-            free: Vec::new(),
+            tracked: Kept::default(),
             book: Book::new(),
             warned: HashSet::new(),
             warnings: VecDeque::new(),
@@ -100,7 +99,7 @@ impl QueryBackend {
     }
 
     fn tracked(&self, read: ReadId) -> Option<&Tracked> {
-        self.tracked.get(read.index())?.as_ref()
+        self.tracked.get(read)?.as_ref()
     }
 
     fn bound(&self) -> Duration {
@@ -251,28 +250,16 @@ impl Backend for QueryBackend {
         } else {
             None
         };
-        match self.free.pop() {
-            Some(id) => {
-                if let Some(place) = self.tracked.get_mut(id.index()) {
-                    *place = tracked;
-                }
-                id
-            }
-            None => {
-                self.tracked.push(tracked);
-                ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
-            }
-        }
+        self.tracked.add(tracked)
     }
 
     fn untrack(&mut self, id: ReadId) {
-        if let Some(tracked) = self.tracked.get_mut(id.index()).and_then(Option::take) {
+        if let Some(tracked) = self.tracked.take(id).flatten() {
             self.book.leave(tracked.value);
             if let Some(time) = tracked.time {
                 self.book.leave(time);
             }
         }
-        self.free.push(id);
     }
 
     fn prepare(&mut self, reads: &[ReadId]) -> Batch {

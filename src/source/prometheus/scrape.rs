@@ -17,11 +17,10 @@ mod target;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::watch;
 
 use self::tally::Tally;
@@ -30,6 +29,7 @@ use super::exposition::{Pick, Picks};
 use super::http::{Buffers, Caller, Identity, Place};
 use crate::model::{FailureKind, FoundPods, Pod, ReadFailure};
 use crate::source::endpoints::{Endpoints, Watching};
+use crate::source::kept::Kept;
 use crate::source::secrets::Secrets;
 use crate::source::{Answers, Backend, Load, Material, Moment, Read, ReadId};
 use crate::spec::grants::Fence;
@@ -50,8 +50,7 @@ pub struct ScrapeBackend {
     endpoints: Endpoints,
     /// That somebody needs to know these pods, for as long as this lives: links come and go.
     _need: Option<Watching>,
-    tracked: Vec<Option<Tracked>>,
-    free: Vec<ReadId>,
+    tracked: Kept<Option<Tracked>>,
     /// Distinguishes what was tracked under an id from what was before.
     editions: u64,
 }
@@ -90,7 +89,7 @@ impl ScrapeBackend {
         let ScrapeServer { http, pods } = server;
         let caller = Caller::new(http, secrets);
         let need = pods.as_ref().and_then(|pods| endpoints.watch(pods));
-        ScrapeBackend { caller, pods, endpoints, _need: need, tracked: Vec::new(), free: Vec::new(), editions: 0 }
+        ScrapeBackend { caller, pods, endpoints, _need: need, tracked: Kept::default(), editions: 0 }
     }
 
     /// Connects to nothing beyond `fence`, whoever is a pod.
@@ -167,31 +166,17 @@ impl Backend for ScrapeBackend {
         let edition = self.editions;
         let tracked =
             if let Read::Scrape(wanted) = read { Some(Tracked { wanted: Arc::clone(wanted), edition }) } else { None };
-        match self.free.pop() {
-            Some(id) => {
-                if let Some(place) = self.tracked.get_mut(id.index()) {
-                    *place = tracked;
-                }
-                id
-            }
-            None => {
-                self.tracked.push(tracked);
-                ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
-            }
-        }
+        self.tracked.add(tracked)
     }
 
     fn untrack(&mut self, id: ReadId) {
-        if let Some(place) = self.tracked.get_mut(id.index()) {
-            *place = None;
-        }
-        self.free.push(id);
+        self.tracked.take(id);
     }
 
     fn prepare(&mut self, reads: &[ReadId]) -> Batch {
         let (mut picks, mut editions, mut positions, mut failed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (position, read) in reads.iter().enumerate() {
-            let Some(tracked) = self.tracked.get(read.index()).and_then(Option::as_ref) else {
+            let Some(tracked) = self.tracked.get(*read).and_then(Option::as_ref) else {
                 failed
                     .push((position, configuration("what is asked for is on no page: name another Connection".into())));
                 continue;
@@ -279,8 +264,7 @@ impl Backend for ScrapeBackend {
             }
         }
         for (pick, position) in batch.positions.iter().enumerate() {
-            let Some(tracked) = batch.reads.get(*position).and_then(|read| self.tracked.get(read.index())?.as_ref())
-            else {
+            let Some(tracked) = batch.reads.get(*position).and_then(|read| self.tracked.get(*read)?.as_ref()) else {
                 continue;
             };
             let mut tally = Tally::default();
@@ -313,27 +297,20 @@ impl Backend for ScrapeBackend {
 
 /// Asks every target once. In the order of the targets.
 async fn ask(link: &mut Link, picks: &Picks, at: Moment) -> Vec<Heard> {
-    let lanes = AT_ONCE.min(link.targets.len());
-    link.buffers.resize_with(lanes, Buffers::default);
-    // Each lane takes the next target that nobody has taken.
-    let targets: Vec<std::sync::Mutex<Option<&mut Target>>> =
-        link.targets.iter_mut().map(|target| std::sync::Mutex::new(Some(target))).collect();
-    let next = AtomicUsize::new(0);
-    let work = link.buffers.iter_mut().map(|buffers| {
-        let (targets, next) = (&targets, &next);
-        async move {
-            let mut heard = Vec::new();
-            loop {
-                let position = next.fetch_add(1, Ordering::Relaxed);
-                let Some(place) = targets.get(position) else { return heard };
-                let target = place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-                let Some(target) = target else { return heard };
-                heard.push((position, target.ask(buffers, picks, at).await));
-            }
-        }
+    // As many as there are at a time, and so at most [`AT_ONCE`].
+    let buffers = Mutex::new(std::mem::take(&mut link.buffers));
+    let lent = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
+    let lent = &lent;
+    let asking = link.targets.iter_mut().enumerate().map(|(position, target)| async move {
+        let mut own = lent().pop().unwrap_or_default();
+        let heard = target.ask(&mut own, picks, at).await;
+        lent().push(own);
+        (position, heard)
     });
-    let mut heard: Vec<(usize, Heard)> = join_all(work).await.into_iter().flatten().collect();
+    let asking: Vec<_> = asking.collect();
+    let mut heard: Vec<(usize, Heard)> = stream::iter(asking).buffer_unordered(AT_ONCE).collect().await;
     heard.sort_unstable_by_key(|(position, _)| *position);
+    link.buffers = buffers.into_inner().unwrap_or_else(PoisonError::into_inner);
     heard.into_iter().map(|(_, heard)| heard).collect()
 }
 

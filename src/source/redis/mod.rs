@@ -35,6 +35,7 @@ use self::survey::{Progress, Standing};
 pub use self::topology::Link;
 use self::topology::{Careful, Servers, Spread};
 use self::wire::Wire;
+use super::kept::Kept;
 use super::secrets::Secrets;
 use super::{Answers, Backend, Load, Material, Moment, Read, ReadId, Wanted};
 use crate::model::{FailureKind, ReadFailure, Tick};
@@ -48,8 +49,7 @@ const CHUNK: usize = 500;
 /// One Redis server, or several that belong together.
 pub struct RedisBackend {
     connector: Connector,
-    tracked: Vec<Tracked>,
-    free: Vec<ReadId>,
+    tracked: Kept<Tracked>,
     /// What is known of the numbers among what is tracked.
     reads: Reads,
     /// What was said about a server last, so that it is said once.
@@ -80,7 +80,7 @@ impl RedisBackend {
     #[must_use]
     pub fn new(server: RedisServer, secrets: Secrets) -> Self {
         let connector = Connector::new(server, secrets);
-        RedisBackend { connector, tracked: Vec::new(), free: Vec::new(), reads: Reads::default(), said: None }
+        RedisBackend { connector, tracked: Kept::default(), reads: Reads::default(), said: None }
     }
 
     /// Connects to nothing beyond `fence`, whoever leads there.
@@ -90,7 +90,7 @@ impl RedisBackend {
     }
 
     fn number(&self, read: ReadId) -> Option<&Slot> {
-        match self.tracked.get(read.index()) {
+        match self.tracked.get(read) {
             Some(Tracked::Number(slot)) => Some(slot),
             _ => None,
         }
@@ -160,7 +160,7 @@ impl RedisBackend {
 
     /// Takes the answer to the question for the type of a key. `Err`: it is of none that is counted.
     fn learn(&mut self, read: ReadId, kind: &Value) -> Option<Result<(), ReadFailure>> {
-        let Some(Tracked::Number(slot)) = self.tracked.get_mut(read.index()) else { return None };
+        let Some(Tracked::Number(slot)) = self.tracked.get_mut(read) else { return None };
         let learnt = slot.learn(kind);
         self.reads.learn(read, slot.question);
         Some(learnt.map(|_| ()))
@@ -176,7 +176,7 @@ impl RedisBackend {
     ) -> Result<(), ReadFailure> {
         // Once more, should the server turn out not to be the one to be asked.
         for _ in 0..2 {
-            let is_due = |read: &ReadId| match self.tracked.get(read.index()) {
+            let is_due = |read: &ReadId| match self.tracked.get(*read) {
                 Some(Tracked::Survey(standing)) => standing.is_due(at.tick).then(|| standing.begin(at)),
                 _ => None,
             };
@@ -191,13 +191,13 @@ impl RedisBackend {
                 continue;
             }
             for (read, (facts, kept)) in due.into_iter().zip(ended) {
-                if let Some(Tracked::Survey(standing)) = self.tracked.get_mut(read.index()) {
+                if let Some(Tracked::Survey(standing)) = self.tracked.get_mut(read) {
                     standing.conclude(at, spread(read), facts, kept);
                 }
             }
         }
         for (position, read) in surveys {
-            match self.tracked.get(read.index()) {
+            match self.tracked.get(*read) {
                 Some(Tracked::Survey(standing)) => match standing.facts(at.tick) {
                     Some(Ok(facts)) => answers.set_facts(*position, facts),
                     Some(Err(failure)) => answers.fail(*position, failure),
@@ -233,18 +233,7 @@ impl Backend for RedisBackend {
             (None, Read::Survey(survey)) => Tracked::Survey(Standing::new(Arc::clone(survey))),
             (None, _) => Tracked::Stranger,
         };
-        let id = match self.free.pop() {
-            Some(id) => {
-                if let Some(old) = self.tracked.get_mut(id.index()) {
-                    *old = tracked;
-                }
-                id
-            }
-            None => {
-                self.tracked.push(tracked);
-                ReadId(u32::try_from(self.tracked.len() - 1).unwrap_or(u32::MAX))
-            }
-        };
+        let id = self.tracked.add(tracked);
         if let Some((key, question)) = number {
             self.reads.insert(id, key, question);
         }
@@ -253,7 +242,7 @@ impl Backend for RedisBackend {
 
     fn untrack(&mut self, id: ReadId) {
         self.reads.remove(id);
-        self.free.push(id);
+        self.tracked.take(id);
     }
 
     fn prepare(&mut self, reads: &[ReadId]) -> Batch {
@@ -266,7 +255,7 @@ impl Backend for RedisBackend {
     }
 
     fn commands(&self, batch: &Batch, _reads: usize, now: Tick) -> usize {
-        let survey = |(_, read): &(usize, ReadId)| match self.tracked.get(read.index()) {
+        let survey = |(_, read): &(usize, ReadId)| match self.tracked.get(*read) {
             Some(Tracked::Survey(standing)) => standing.commands(now),
             _ => 0,
         };
@@ -312,7 +301,7 @@ impl Backend for RedisBackend {
     ) -> Result<(), ReadFailure> {
         let outcome = self.round(link, batch, at, answers).await;
         if outcome.is_err() {
-            for tracked in &mut self.tracked {
+            for tracked in self.tracked.values_mut() {
                 if let Tracked::Survey(standing) = tracked {
                     standing.interrupted();
                 }

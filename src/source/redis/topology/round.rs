@@ -183,7 +183,7 @@ impl RedisBackend {
                 }
             };
         }
-        let Some(Tracked::Number(slot)) = self.tracked.get_mut(asked.read.index()) else { return None };
+        let Some(Tracked::Number(slot)) = self.tracked.get_mut(asked.read) else { return None };
         match asked.what {
             What::Count => match length::take(&asked.to, slot, asked.position, reply, answers) {
                 Verdict::Settled => None,
