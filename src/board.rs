@@ -244,8 +244,10 @@ impl Cell {
 
 /// Whether a decision says anything that the one before did not, its time and the raw values aside.
 fn differs(a: &Decision, b: &Decision) -> bool {
+    // That it arrived where it was sent is no news; that it went anywhere else is.
+    let moved = a.current != b.current && b.current != a.desired;
     a.desired != b.desired
-        || a.current != b.current
+        || moved
         || a.reason != b.reason
         || a.active != b.active
         || a.degraded != b.degraded

@@ -215,6 +215,18 @@ fn publish(cell: &Cell, decision: &Decision) {
     cell.publish(decision, &mut None);
 }
 
+#[test]
+fn that_a_workload_arrives_where_it_was_sent_is_no_news() {
+    let now = Clock::start().now();
+    let cell = Cell::new(Arc::new(spec(vec![trigger("a", ten_each())])), now);
+    let sent = decision(now, vec![read(70.0, now)]);
+    let stands = |current| Decision { current, ..sent.clone() };
+    for (decision, recorded) in [(sent.clone(), 1), (stands(7), 1), (stands(7), 1), (stands(5), 2), (stands(7), 2)] {
+        publish(&cell, &decision);
+        assert_eq!(cell.history().len(), recorded, "{decision:?}");
+    }
+}
+
 // === values ===
 
 #[tokio::test]
