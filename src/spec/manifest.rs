@@ -7,6 +7,7 @@
 //! by the API server in a cluster.
 
 mod events;
+mod login;
 mod series;
 mod servers;
 mod sources;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use events::{Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgres, PostgresQuery, Pupsourcing, Scope};
+pub use login::Login;
 pub use series::{Combine, PrometheusQuery, PrometheusScrape};
 pub use servers::{PostgresConnection, PrometheusConnection, ScrapeConnection, ScrapePods};
 pub use sources::{
@@ -427,21 +429,8 @@ pub struct RedisConnection {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub database: Option<i32>,
-    /// User of Redis' access control lists. Without it, the default user.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// Where the user's name is, instead of username.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username_from: Option<UsernameFrom>,
-    /// The password itself. Only in manifest files, and only in those that nobody else reads; better is passwordFrom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<PasswordText>,
-    /// Where the password is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_from: Option<PasswordFrom>,
-    /// Encrypt the connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
+    #[serde(flatten)]
+    pub login: Login,
     /// Bound on connecting and authenticating. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<DurationText>,

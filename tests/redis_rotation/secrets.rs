@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tidegate::model::{FailureKind, Key};
 use tidegate::source::Material;
-use tidegate::spec::manifest::{ConnectionBody, PasswordText, RedisConnection};
+use tidegate::spec::manifest::{ConnectionBody, Login, PasswordText, RedisConnection};
 use tidegate::spec::{Change, RedisServer, Secret, SecretRef, UserRef};
 
 use crate::rig::{Mount, Rig, client, rotations, until};
@@ -192,7 +192,10 @@ fn whatever_holds_a_secret_prints_without_it() {
     let password = Some(SecretRef::Inline(Secret::new(PLANTED)));
     let redis = connection(RedisServer { password, ..redis_server("redis:6379".into()) });
     let spec = autoscaler("jobs", std::time::Duration::from_secs(1), &[(&redis, list(&["jobs"]))]);
-    let written = RedisConnection { password: Some(PasswordText(PLANTED.to_owned())), ..RedisConnection::default() };
+    let written = RedisConnection {
+        login: Login { password: Some(PasswordText(PLANTED.to_owned())), ..Login::default() },
+        ..RedisConnection::default()
+    };
     let body = ConnectionBody { redis: Some(written), ..ConnectionBody::default() };
     for shown in [
         format!("{redis:?}"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::parameters::{Found, Parameters, authentication, environment};
 use super::{Draft, Object, Work};
 use crate::spec::manifest::{
-    ClusterConnectionBody, ClusterNodes, ConnectionBody, PasswordFrom, PemFrom, RedisConnection, SecretKeyRef,
+    ClusterConnectionBody, ClusterNodes, ConnectionBody, Login, PasswordFrom, PemFrom, RedisConnection, SecretKeyRef,
     SentinelConnection, Tls, UsernameFrom,
 };
 use crate::spec::render;
@@ -166,10 +166,7 @@ fn connection(
     let mut redis = RedisConnection {
         // KEDA does not look at it for a cluster, which has no other.
         database: database.filter(|_| layout != Layout::Cluster),
-        username: own.username,
-        username_from: own.username_from,
-        password_from: own.password_from,
-        tls: tls.clone(),
+        login: Login { tls: tls.clone(), ..own },
         ..RedisConnection::default()
     };
     match layout {
@@ -190,23 +187,12 @@ fn connection(
             redis.sentinel = Some(SentinelConnection {
                 addresses: Some(addresses),
                 master: Some(master),
-                username: login.username,
-                username_from: login.username_from,
-                password_from: login.password_from,
                 // KEDA has one setting for both.
-                tls,
-                ..SentinelConnection::default()
+                login: Login { tls, ..login },
             });
         }
     }
     (redis, first)
-}
-
-#[derive(Default)]
-struct Login {
-    username: Option<String>,
-    username_from: Option<UsernameFrom>,
-    password_from: Option<PasswordFrom>,
 }
 
 /// `names`: of the user's parameter and of the password's. `whose` stands before them in notes.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationText, PasswordFrom, PasswordText, Tls, UsernameFrom};
+use super::{DurationText, Login, PasswordFrom};
 
 /// A database of a PostgreSQL.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -21,21 +21,8 @@ pub struct PostgresConnection {
     /// postgres://user:password@host:5432/database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_from: Option<PasswordFrom>,
-    /// Name of the user.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// Where the user's name is, instead of username.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username_from: Option<UsernameFrom>,
-    /// The password itself. Only in manifest files, and only in those that nobody else reads; better is passwordFrom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<PasswordText>,
-    /// Where the password is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_from: Option<PasswordFrom>,
-    /// Encrypt the connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
+    #[serde(flatten)]
+    pub login: Login,
     /// Bound on connecting and authenticating. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<DurationText>,
@@ -51,27 +38,14 @@ pub struct PrometheusConnection {
     /// Such as http://prometheus:9090; what stands before /api/v1 belongs to it. https takes tls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Name of the user, for basic authentication.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// Where the user's name is, instead of username.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username_from: Option<UsernameFrom>,
-    /// The password itself. Only in manifest files, and only in those that nobody else reads; better is passwordFrom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<PasswordText>,
-    /// Where the password is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_from: Option<PasswordFrom>,
+    #[serde(flatten)]
+    pub login: Login,
     /// Where a bearer token is, instead of user and password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bearer_token_from: Option<PasswordFrom>,
     /// Further headers of every request, such as X-Scope-OrgID. Nothing secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
-    /// Whom to trust, and who we are. Goes with https.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
     /// Bound on connecting. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<DurationText>,
@@ -90,24 +64,11 @@ pub struct ScrapeConnection {
     /// Instead of url: the ready pods behind a Service or that a selector selects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<ScrapePods>,
-    /// Name of the user, for basic authentication.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// Where the user's name is, instead of username.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username_from: Option<UsernameFrom>,
-    /// The password itself. Only in manifest files, and only in those that nobody else reads; better is passwordFrom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<PasswordText>,
-    /// Where the password is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_from: Option<PasswordFrom>,
+    #[serde(flatten)]
+    pub login: Login,
     /// Where a bearer token is, instead of user and password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bearer_token_from: Option<PasswordFrom>,
-    /// Whom to trust, and who we are. With pods: they answer https.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
     /// Bound on connecting. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<DurationText>,

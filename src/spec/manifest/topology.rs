@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PasswordFrom, PasswordText, Tls, UsernameFrom};
+use super::Login;
 
 /// Sentinels, and what they call the master. They are asked for it at every connect, and watched for changes.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -16,21 +16,8 @@ pub struct SentinelConnection {
     /// Name that the sentinels have for the master, e.g. mymaster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,
-    /// User of the sentinels' own access control lists. The servers that hold the queues have theirs, beside this block.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// Where the user's name is, instead of username.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username_from: Option<UsernameFrom>,
-    /// The password itself. Only in manifest files, and only in those that nobody else reads; better is passwordFrom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<PasswordText>,
-    /// Where the sentinels' password is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_from: Option<PasswordFrom>,
-    /// Encrypt the connections to the sentinels.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
+    #[serde(flatten)]
+    pub login: Login,
 }
 
 /// Nodes of a Redis Cluster. They tell of all others.

@@ -2,7 +2,7 @@
 
 use super::duration;
 use crate::spec::manifest::{
-    ClusterNodes, PasswordFrom, PasswordText, PemFrom, ReadFrom as ReadFromText, RedisConnection, SecretKeyRef,
+    self, ClusterNodes, PasswordFrom, PasswordText, PemFrom, ReadFrom as ReadFromText, RedisConnection, SecretKeyRef,
     SentinelConnection, Tls, UsernameFrom,
 };
 use crate::spec::{
@@ -17,11 +17,7 @@ pub(super) fn redis(redis: &RedisServer, own_namespace: Option<&str>) -> RedisCo
     };
     let mut out = RedisConnection {
         database: i32::try_from(redis.database).ok(),
-        username: own.username,
-        username_from: own.username_from,
-        password: own.password,
-        password_from: own.password_from,
-        tls: own.tls,
+        login: own,
         read_from: Some(match redis.read_from {
             ReadFrom::Primary => ReadFromText::Primary,
             ReadFrom::Replica => ReadFromText::Replica,
@@ -40,26 +36,8 @@ pub(super) fn redis(redis: &RedisServer, own_namespace: Option<&str>) -> RedisCo
     out
 }
 
-fn with_login(sentinel: &Sentinel, login: Fields) -> SentinelConnection {
-    SentinelConnection {
-        addresses: Some(sentinel.addresses.clone()),
-        master: Some(sentinel.master.clone()),
-        username: login.username,
-        username_from: login.username_from,
-        password: login.password,
-        password_from: login.password_from,
-        tls: login.tls,
-    }
-}
-
-/// The fields of a login.
-#[derive(Default)]
-pub(super) struct Fields {
-    pub(super) username: Option<String>,
-    pub(super) username_from: Option<UsernameFrom>,
-    pub(super) password: Option<PasswordText>,
-    pub(super) password_from: Option<PasswordFrom>,
-    pub(super) tls: Option<Tls>,
+fn with_login(sentinel: &Sentinel, login: manifest::Login) -> SentinelConnection {
+    SentinelConnection { addresses: Some(sentinel.addresses.clone()), master: Some(sentinel.master.clone()), login }
 }
 
 /// Where a secret is. `None`: it stood in a file, and stands nowhere else.
@@ -73,9 +51,10 @@ pub(super) fn secret_from(place: &SecretRef, own_namespace: Option<&str>) -> Opt
     })
 }
 
-pub(super) fn written(login: Login<'_>, own_namespace: Option<&str>) -> Fields {
+pub(super) fn written(login: Login<'_>, own_namespace: Option<&str>) -> manifest::Login {
     let secret = |key: &SecretKey| secret(key, own_namespace);
-    let mut out = Fields { tls: login.tls.map(|written| tls(written, own_namespace)), ..Fields::default() };
+    let mut out =
+        manifest::Login { tls: login.tls.map(|written| tls(written, own_namespace)), ..manifest::Login::default() };
     match login.password {
         None => {}
         Some(SecretRef::Inline(_)) => out.password = Some(PasswordText::default()),

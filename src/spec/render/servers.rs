@@ -1,8 +1,10 @@
 //! Connections to servers other than Redis, written back.
 
-use super::connection::{self, Fields};
+use super::connection;
 use super::duration;
-use crate::spec::manifest::{PasswordFrom, PostgresConnection, PrometheusConnection, ScrapeConnection, ScrapePods};
+use crate::spec::manifest::{
+    self, PasswordFrom, PostgresConnection, PrometheusConnection, ScrapeConnection, ScrapePods,
+};
 use crate::spec::{HttpServer, Login, PodPort, Pods, PostgresServer, ScrapeServer, Which};
 
 pub(super) fn postgres(server: &PostgresServer, own_namespace: Option<&str>) -> PostgresConnection {
@@ -13,11 +15,7 @@ pub(super) fn postgres(server: &PostgresServer, own_namespace: Option<&str>) -> 
         address: some(&server.address),
         database: some(&server.database),
         url_from: server.url.as_ref().and_then(|url| connection::secret_from(url, own_namespace)),
-        username: login.username,
-        username_from: login.username_from,
-        password: login.password,
-        password_from: login.password_from,
-        tls: login.tls,
+        login,
         connect_timeout: duration(server.connect_timeout),
         response_timeout: duration(server.response_timeout),
     }
@@ -27,13 +25,9 @@ pub(super) fn prometheus(server: &HttpServer, own_namespace: Option<&str>) -> Pr
     let (login, bearer_token_from) = login(server, own_namespace);
     PrometheusConnection {
         url: Some(server.url.text()),
-        username: login.username,
-        username_from: login.username_from,
-        password: login.password,
-        password_from: login.password_from,
+        login,
         bearer_token_from,
         headers: (!server.headers.is_empty()).then(|| server.headers.iter().cloned().collect()),
-        tls: login.tls,
         connect_timeout: duration(server.connect_timeout),
         response_timeout: duration(server.response_timeout),
     }
@@ -44,12 +38,8 @@ pub(super) fn scrape(server: &ScrapeServer, own_namespace: Option<&str>) -> Scra
     ScrapeConnection {
         url: server.pods.is_none().then(|| server.http.url.text()),
         pods: server.pods.as_ref().map(|found| pods(found, &server.http.url.path, own_namespace)),
-        username: login.username,
-        username_from: login.username_from,
-        password: login.password,
-        password_from: login.password_from,
+        login,
         bearer_token_from,
-        tls: login.tls,
         connect_timeout: duration(server.http.connect_timeout),
         response_timeout: duration(server.http.response_timeout),
     }
@@ -73,7 +63,7 @@ fn pods(pods: &Pods, path: &str, own_namespace: Option<&str>) -> ScrapePods {
 }
 
 /// The login, and the token where there is one instead.
-fn login(server: &HttpServer, own_namespace: Option<&str>) -> (Fields, Option<PasswordFrom>) {
+fn login(server: &HttpServer, own_namespace: Option<&str>) -> (manifest::Login, Option<PasswordFrom>) {
     let token = server.password.as_ref().filter(|_| server.username.is_none());
     let password = if token.is_some() { None } else { server.password.as_ref() };
     let login = Login { username: server.username.as_ref(), password, tls: server.tls.as_ref() };

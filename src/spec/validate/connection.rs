@@ -125,7 +125,7 @@ pub(super) fn timeout(
 }
 
 fn redis_server(declarer: Declarer<'_>, redis: &RedisConnection, report: &mut Report<'_>) -> RedisServer {
-    let secrets::Login { username, password, tls } = secrets::login(declarer, &redis.into(), report);
+    let secrets::Login { username, password, tls } = secrets::login(declarer, "spec.redis", &redis.login, report);
     let topology::Reached { address, topology, read_from } = topology::reached(declarer, redis, report);
     let database = redis.database.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
     RedisServer {

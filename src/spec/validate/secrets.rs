@@ -9,46 +9,9 @@ use std::path::PathBuf;
 use super::connection::{DEFAULT_PORT, Declarer};
 use super::values;
 use crate::spec::address;
-use crate::spec::manifest::{
-    PasswordFrom, PasswordText, PemFrom, PostgresConnection, PrometheusConnection, RedisConnection, ScrapeConnection,
-    SecretKeyRef, SentinelConnection, Tls, UsernameFrom,
-};
+use crate::spec::manifest::{self, PasswordFrom, PemFrom, SecretKeyRef, Tls, UsernameFrom};
 use crate::spec::report::{Report, join};
 use crate::spec::{ClientCertificate, ClientTls, Origin, PemRef, Secret, SecretKey, SecretRef, UserRef};
-
-/// The fields of a login as they are written, and the path of the block that they stand in.
-pub(super) struct Written<'a> {
-    at: &'static str,
-    username: Option<&'a String>,
-    username_from: Option<&'a UsernameFrom>,
-    password: Option<&'a PasswordText>,
-    password_from: Option<&'a PasswordFrom>,
-    tls: Option<&'a Tls>,
-}
-
-/// The same of a block whose fields have these names.
-macro_rules! written {
-    ($block:ty, $at:literal) => {
-        impl<'a> From<&'a $block> for Written<'a> {
-            fn from(block: &'a $block) -> Self {
-                Written {
-                    at: $at,
-                    username: block.username.as_ref(),
-                    username_from: block.username_from.as_ref(),
-                    password: block.password.as_ref(),
-                    password_from: block.password_from.as_ref(),
-                    tls: block.tls.as_ref(),
-                }
-            }
-        }
-    };
-}
-
-written!(RedisConnection, "spec.redis");
-written!(SentinelConnection, "spec.redis.sentinel");
-written!(PostgresConnection, "spec.postgres");
-written!(PrometheusConnection, "spec.prometheus");
-written!(ScrapeConnection, "spec.scrape");
 
 /// Who logs in, and whom to trust.
 pub(super) struct Login {
@@ -57,17 +20,18 @@ pub(super) struct Login {
     pub(super) tls: Option<ClientTls>,
 }
 
-pub(super) fn login(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Login {
+/// The login that is `written` in the block at `at`.
+pub(super) fn login(declarer: Declarer<'_>, at: &str, written: &manifest::Login, report: &mut Report<'_>) -> Login {
     Login {
-        username: username(declarer, written, report),
-        password: password(declarer, written, report),
-        tls: written.tls.map(|tls_written| tls(declarer, tls_written, written.at, report)),
+        username: username(declarer, at, written, report),
+        password: password(declarer, at, written, report),
+        tls: written.tls.as_ref().map(|written| tls(declarer, written, at, report)),
     }
 }
 
-fn username(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Option<UserRef> {
-    let path = join(written.at, "username");
-    match (written.username, written.username_from) {
+fn username(declarer: Declarer<'_>, at: &str, written: &manifest::Login, report: &mut Report<'_>) -> Option<UserRef> {
+    let path = join(at, "username");
+    match (&written.username, &written.username_from) {
         (Some(_), Some(_)) => {
             report.problem(&path, "both username and usernameFrom are written", "keep one of the two");
             None
@@ -78,7 +42,7 @@ fn username(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'
             }
             Some(UserRef::Inline(name.clone()))
         }
-        (None, Some(from)) => username_from(declarer, from, &join(written.at, "usernameFrom"), report),
+        (None, Some(from)) => username_from(declarer, from, &join(at, "usernameFrom"), report),
         (None, None) => None,
     }
 }
@@ -109,9 +73,9 @@ fn username_from(declarer: Declarer<'_>, from: &UsernameFrom, at: &str, report: 
     Some(UserRef::File(PathBuf::from(values::text(Some(file), &path, "file: /run/secrets/redis-username", report))))
 }
 
-fn password(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'_>) -> Option<SecretRef> {
-    let path = join(written.at, "password");
-    match (written.password, written.password_from) {
+fn password(declarer: Declarer<'_>, at: &str, written: &manifest::Login, report: &mut Report<'_>) -> Option<SecretRef> {
+    let path = join(at, "password");
+    match (&written.password, &written.password_from) {
         (Some(_), Some(_)) => {
             report.problem(&path, "both password and passwordFrom are written", "keep passwordFrom");
             None
@@ -136,7 +100,7 @@ fn password(declarer: Declarer<'_>, written: &Written<'_>, report: &mut Report<'
             );
             Some(SecretRef::Inline(Secret::new(password.0.clone())))
         }
-        (None, Some(from)) => password_from(declarer, from, &join(written.at, "passwordFrom"), report),
+        (None, Some(from)) => password_from(declarer, from, &join(at, "passwordFrom"), report),
         (None, None) => None,
     }
 }

@@ -22,14 +22,14 @@ pub(super) fn postgres(
     report: &mut Report<'_>,
 ) -> PostgresServer {
     const AT: &str = "spec.postgres";
-    let login = secrets::login(declarer, &written.into(), report);
+    let login = secrets::login(declarer, AT, &written.login, report);
     let url = written.url_from.as_ref().and_then(|from| {
         let path = join(AT, "urlFrom");
         let others = [
             ("address", written.address.is_some()),
             ("database", written.database.is_some()),
-            ("username", written.username.is_some() || written.username_from.is_some()),
-            ("password", written.password.is_some() || written.password_from.is_some()),
+            ("username", written.login.username.is_some() || written.login.username_from.is_some()),
+            ("password", written.login.password.is_some() || written.login.password_from.is_some()),
         ];
         for (field, _) in others.into_iter().filter(|(_, is_written)| *is_written) {
             report.problem(&join(AT, field), "the URL of urlFrom says it", format!("take {field} or urlFrom out"));
@@ -70,7 +70,7 @@ pub(super) fn prometheus(
     let text = values::text(written.url.as_deref(), &path, "url: http://prometheus:9090", report);
     let url = url(declarer, &text, "http://prometheus:9090", &path, report);
     let asked = Asked {
-        login: secrets::login(declarer, &written.into(), report),
+        login: secrets::login(declarer, AT, &written.login, report),
         token: written.bearer_token_from.as_ref(),
         headers: written.headers.as_ref(),
         timeouts: (&written.connect_timeout, &written.response_timeout, QUERY_TIMEOUT),
@@ -90,7 +90,7 @@ pub(super) fn scrape(declarer: Declarer<'_>, written: &ScrapeConnection, report:
     let example = "http://exporter:9121/metrics";
     let mut found = match &written.url {
         Some(text) => url(declarer, text, example, &path, report),
-        None => HttpUrl { encrypted: written.tls.is_some(), address: String::new(), path: String::new() },
+        None => HttpUrl { encrypted: written.login.tls.is_some(), address: String::new(), path: String::new() },
     };
     let pods = written.pods.as_ref().map(|pods| {
         found.path = page(pods, report);
@@ -98,7 +98,7 @@ pub(super) fn scrape(declarer: Declarer<'_>, written: &ScrapeConnection, report:
         self::pods(declarer, pods, report)
     });
     let asked = Asked {
-        login: secrets::login(declarer, &written.into(), report),
+        login: secrets::login(declarer, AT, &written.login, report),
         token: written.bearer_token_from.as_ref(),
         headers: None,
         timeouts: (&written.connect_timeout, &written.response_timeout, SECOND),

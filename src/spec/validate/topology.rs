@@ -62,7 +62,7 @@ fn sentinel(declarer: Declarer<'_>, written: &SentinelConnection, report: &mut R
         report.problem(&path, "a master's name has no user or password in it", cure);
         master.clear();
     }
-    let secrets::Login { username, password, tls } = secrets::login(declarer, &written.into(), report);
+    let secrets::Login { username, password, tls } = secrets::login(declarer, SENTINEL, &written.login, report);
     Sentinel { addresses, master, username, password, tls }
 }
 
@@ -117,7 +117,7 @@ fn socket(declarer: Declarer<'_>, path: &str, redis: &RedisConnection, report: &
         let cure = "write the whole path, such as /run/redis/redis.sock";
         report.problem(SOCKET, format!("`{path}` is not the path of a socket"), cure);
     }
-    if redis.tls.is_some() {
+    if redis.login.tls.is_some() {
         report.problem("spec.redis.tls", "nothing is encrypted on a Unix socket", "take tls out");
     }
     path.to_owned()
