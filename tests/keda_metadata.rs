@@ -449,7 +449,12 @@ fn a_postgresql_trigger_says_what_is_missing() {
     for (sentence, words) in [
         (refused(&[("triggerType", "postgresql"), QUERY]), "metadata.targetQueryValue: missing"),
         (refused(&[("triggerType", "postgresql"), TARGET]), "metadata.query: missing"),
-        (refused(&[QUERY, ("targetQueryValue", "0"), ("connection", "orders-db")]), "must be above 0"),
+        (
+            refused(&[QUERY, ("targetQueryValue", "0"), ("connection", "orders-db")]),
+            "must be from 0.001 to 9e15, found 0",
+        ),
+        (refused(&[QUERY, ("targetQueryValue", "2.1e-9"), ("connection", "orders-db")]), "must be from 0.001 to 9e15"),
+        (refused(&[QUERY, ("targetQueryValue", "1.7e38"), ("connection", "orders-db")]), "must be from 0.001 to 9e15"),
         (
             refused(&[QUERY, ("targetQueryValue", "many"), ("connection", "orders-db")]),
             "`many` is not a number of zero or more",

@@ -3,12 +3,12 @@
 //!
 //! Moving over from `type: redis`, `redis-cluster`, `redis-sentinel`, one of the three `redis*-streams`, `prometheus` or
 //! `postgresql` means changing the type and adding `scalerAddress`; every other key may stay. The type itself is the one
-//! thing that KEDA does not
-//! forward. What it says can nearly always be told from the keys: `stream` makes it a stream's, `sentinelMaster` a
-//! sentinel's, several addresses a Cluster's, and a declared Connection knows what it is. What cannot be told (a Cluster
-//! by one address that only the allow list has) is said with a key of ours, `triggerType: redis-cluster`, which always
-//! has the last word. Two things differ, both because the map is all that KEDA forwards: passwords never come from here (they are ignored and
-//! warned of), and an address is only connected to if a declared Connection or the operator's allow list has it.
+//! thing that KEDA does not forward. What it says can nearly always be told from the keys: `stream` makes it a stream's,
+//! `sentinelMaster` a sentinel's, several addresses a Cluster's, and a declared Connection knows what it is. What cannot
+//! be told (a Cluster by one address that only the allow list has) is said with a key of ours, `triggerType:
+//! redis-cluster`, which always has the last word. Two things differ, both because the map is all that KEDA forwards:
+//! passwords never come from here (they are ignored and warned of), and an address is only connected to if a declared
+//! Connection or the operator's allow list has it.
 //!
 //! `enableTLS` has two readers: KEDA, for its own connection to us, and whoever moved a TLS trigger over, for the one
 //! to Redis. A declared Connection settles it, and is needed anyway where Redis' certificate is to be checked; only
@@ -106,11 +106,7 @@ pub fn read(object: &ScaledObject<'_>, grants: &Grants) -> Result<Ask, Problems>
         Some(_) if !too_long.is_empty() => Err(Problems(too_long)),
         Some(found) => named(object, found, &mut keys),
         None => {
-            let mut ask = if prometheus::is_meant(&keys) {
-                prometheus::trigger(object, grants, &mut keys, MOST_WARNINGS)?
-            } else {
-                trigger(object, grants, &mut keys)?
-            };
+            let mut ask = trigger(object, grants, &mut keys)?;
             if !too_long.is_empty() {
                 if let Err(Problems(others)) = ask.registration {
                     too_long.extend(others);
@@ -201,16 +197,57 @@ fn meaning(key: &str) -> &'static str {
 
 // === a trigger, written out ===
 
-fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> Result<TriggerAsk, Problems> {
-    let counts = counts::counts(keys);
-    let connection = server::connection(object, grants, keys);
-    let polling_interval = polling_interval(keys);
-    let mut warnings = keys.without_effect(MOST_WARNINGS);
-    if postgresql::is_meant(keys) {
-        warnings.extend(postgresql::warnings(object, keys, connection.as_deref()));
-    } else {
-        warnings.extend(server::warnings(object, keys, connection.as_deref()));
+/// Which of KEDA's scalers a trigger is written for.
+#[derive(Clone, Copy)]
+enum Scaler {
+    /// One of the six that read lists and streams.
+    Redis,
+    Prometheus,
+    Postgresql,
+}
+
+impl Scaler {
+    /// What `triggerType` says, or what the keys do.
+    fn of(keys: &Keys<'_>) -> Self {
+        if prometheus::is_meant(keys) {
+            Scaler::Prometheus
+        } else if postgresql::is_meant(keys) {
+            Scaler::Postgresql
+        } else {
+            Scaler::Redis
+        }
     }
+
+    /// What it reads, in KEDA's spelling.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Scaler::Redis => &keys::OF_REDIS,
+            Scaler::Prometheus => &prometheus::KEYS,
+            Scaler::Postgresql => &postgresql::KEYS,
+        }
+    }
+}
+
+fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> Result<TriggerAsk, Problems> {
+    let scaler = Scaler::of(keys);
+    let counts = match scaler {
+        Scaler::Redis => counts::counts(keys),
+        Scaler::Prometheus => prometheus::counts(keys),
+        Scaler::Postgresql => postgresql::counts(keys),
+    };
+    server::check_serve(keys);
+    let connection = match scaler {
+        Scaler::Redis => server::connection(object, grants, keys),
+        Scaler::Prometheus => prometheus::connection(object, grants, keys),
+        Scaler::Postgresql => postgresql::connection(object, grants, keys),
+    };
+    let polling_interval = polling_interval(keys);
+    let mut warnings = keys.without_effect(scaler.keys(), MOST_WARNINGS);
+    warnings.extend(match scaler {
+        Scaler::Redis => server::warnings(object, keys, connection.as_deref()),
+        Scaler::Prometheus => prometheus::warnings(keys, connection.as_deref()),
+        Scaler::Postgresql => postgresql::warnings(object, keys, connection.as_deref()),
+    });
     let Some(counts) = counts else {
         return Err(Problems(std::mem::take(&mut keys.problems)));
     };
@@ -233,8 +270,7 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
         id: AutoscalerId::new(object.namespace, format!("{}-{}", object.name, keys.fingerprint())),
         origin: Origin::KedaMetadata,
         annotations: validate::Annotations::default(),
-        // A stand-in where there is none: the problem that says so keeps it from being registered.
-        connection: Some(connection.unwrap_or_else(server::stand_in)),
+        connection: connection.map_or(validate::Given::Missing, validate::Given::Found),
     };
     let spec = validate::autoscaler(head, &body, grants, &mut report);
     warnings.append(&mut report.warnings);
@@ -249,8 +285,9 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
 }
 
 /// Which key a part of the manifest came from, so that `validate` speaks of what the user wrote.
-fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 8] {
+fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 9] {
     [
+        ("spec.triggers[0].prometheusQuery", path(keys.spelling("query"))),
         ("spec.triggers[0].postgres", path(keys.spelling("query"))),
         ("spec.triggers[0].redisList", path(keys.spelling(counts.name_key))),
         ("spec.triggers[0].redisStream.group", path(keys.spelling("consumerGroup"))),

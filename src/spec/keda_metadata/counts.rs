@@ -1,12 +1,11 @@
-//! What a trigger counts, and how much of it a replica may have: a list, a stream in one of KEDA's three ways, or what a
-//! query gives.
+//! What a trigger counts, and how much of it a replica may have; of Redis, a list or a stream in one of KEDA's three
+//! ways.
 
 use std::sync::Arc;
 
 use super::keys::Keys;
-use super::postgresql;
 use crate::spec::manifest::{self, RedisList, Trigger};
-use crate::spec::{Postgres, PostgresRead, RedisStream, Source, StreamBacklog};
+use crate::spec::{Postgres, PostgresRead, PrometheusQuery, RedisStream, Source, StreamBacklog};
 
 /// KEDA's own default for every target.
 const DEFAULT_TARGET: i64 = 5;
@@ -50,18 +49,23 @@ impl Counts {
                 postgres: Some(manifest::Postgres { query: Some(query.to_string()), ..manifest::Postgres::default() }),
                 ..Trigger::default()
             },
-            // Nothing else is made here.
+            Source::PrometheusQuery(PrometheusQuery { query, ignore_null_values, .. }) => Trigger {
+                prometheus_query: Some(manifest::PrometheusQuery {
+                    query: Some(query.to_string()),
+                    ignore_null_values: Some(*ignore_null_values),
+                    ..manifest::PrometheusQuery::default()
+                }),
+                ..Trigger::default()
+            },
+            // No scaler of KEDA's that is read here counts anything else.
             _ => Trigger::default(),
         }
     }
 }
 
-/// What the keys say. `None`, and at least one problem, where not even a name and a target can be told; a wrong
+/// What the keys say of a list or stream. `None`, and at least one problem, where not even a name and a target can be told; a wrong
 /// activation threshold is a problem that leaves both.
 pub(super) fn counts(keys: &mut Keys<'_>) -> Option<Counts> {
-    if postgresql::is_meant(keys) {
-        return postgresql::counts(keys);
-    }
     let said = keys.text("triggerType").map(|kind| kind.ends_with("-streams"));
     let (list, stream) = (keys.find(&["listName"]), keys.find(&["stream"]));
     let of_streams = match (said, list, stream) {

@@ -12,7 +12,7 @@ use crate::spec::problem::Problem;
 use crate::spec::report::closest;
 
 /// KEDA's redis triggers, their connections included.
-const OF_KEDA: [&str; 20] = [
+pub(super) const OF_REDIS: [&str; 20] = [
     "listName",
     "listLength",
     "activationListLength",
@@ -35,15 +35,14 @@ const OF_KEDA: [&str; 20] = [
     "unsafeSsl",
 ];
 
-/// What its postgresql trigger has besides.
-const OF_POSTGRESQL: [&str; 8] =
-    ["query", "targetQueryValue", "activationTargetQueryValue", "host", "port", "userName", "dbName", "sslmode"];
-
 /// Our own.
 const OURS: [&str; 5] = ["autoscaler", "serve", "triggerType", "connection", "pollingInterval"];
 
 /// Read by KEDA itself on the way to us.
 const FOR_KEDA: [&str; 1] = ["scalerAddress"];
+
+/// What a metric can hold, in thousandths as the HPA counts.
+const TARGETS: std::ops::RangeInclusive<f64> = 0.001..=9e15;
 
 /// What a key is called in messages.
 pub(super) fn path(key: &str) -> String {
@@ -131,6 +130,22 @@ impl<'a> Keys<'a> {
         number
     }
 
+    /// What a replica may have of something, within what a metric can hold. What is missing or is no such number is
+    /// reported and `None`.
+    pub(super) fn target(&mut self, name: &str, of: &str) -> Option<f64> {
+        let cure = format!("e.g. {name}: \"100\"");
+        let Some(Found { key, .. }) = self.find(&[name]) else {
+            self.problem(name, format!("missing: how much of {of} a replica may have"), cure);
+            return None;
+        };
+        let target = self.number(name)?;
+        if !TARGETS.contains(&target) {
+            self.problem(key, format!("must be from 0.001 to 9e15, found {target}"), cure);
+            return None;
+        }
+        Some(target)
+    }
+
     /// Go's spellings of true and false. What is neither is reported and false.
     pub(super) fn boolean(&mut self, name: &str) -> bool {
         let Some(Found { key, value }) = self.find(&[name]) else { return false };
@@ -148,7 +163,7 @@ impl<'a> Keys<'a> {
     pub(super) fn too_long(&self) -> Vec<Problem> {
         let is_kept = |key: &str| {
             let name = key.strip_suffix("FromEnv").unwrap_or(key);
-            let of_keda = OF_KEDA.iter().chain(&prometheus::KEYS).chain(&OF_POSTGRESQL);
+            let of_keda = OF_REDIS.iter().chain(&prometheus::KEYS).chain(&postgresql::KEYS);
             of_keda.chain(&OURS).any(|known| *known == name)
         };
         let long = self.present.iter().filter(|(key, value)| value.len() > METADATA_VALUE_BYTES && is_kept(key));
@@ -164,19 +179,14 @@ impl<'a> Keys<'a> {
     }
 
     /// One warning for each key that has no effect, the first `most` of them; then one for all others.
-    pub(super) fn without_effect(&self, most: usize) -> Vec<Problem> {
-        let of_keda: Vec<&str> = if postgresql::is_meant(self) {
-            OF_POSTGRESQL.to_vec()
-        } else {
-            OF_KEDA.iter().chain(&prometheus::KEYS).copied().collect()
-        };
+    pub(super) fn without_effect(&self, of_keda: &[&str], most: usize) -> Vec<Problem> {
         let string = self.connection_string.map(|key| {
             let message = "a connection string in metadata is ignored: it has a password in it";
             let cure =
                 "take it out, and write connection: with the name of a Connection that is declared for this server";
             Problem::new(path(key), message, cure)
         });
-        let mut all = string.into_iter().chain(self.present.keys().filter_map(|key| without_effect(key, &of_keda)));
+        let mut all = string.into_iter().chain(self.present.keys().filter_map(|key| without_effect(key, of_keda)));
         let mut warnings: Vec<Problem> = all.by_ref().take(most).collect();
         let others = all.count();
         if others > 0 {

@@ -23,6 +23,10 @@ pub(super) const TYPE: &str = "postgresql";
 const TIMEOUT: Duration = Duration::from_secs(1);
 const PORT: &str = "5432";
 
+/// What it reads.
+pub(super) const KEYS: [&str; 8] =
+    ["query", "targetQueryValue", "activationTargetQueryValue", "host", "port", "userName", "dbName", "sslmode"];
+
 /// Whether the trigger is one of these.
 pub(super) fn is_meant(keys: &Keys<'_>) -> bool {
     match keys.text("triggerType") {
@@ -37,29 +41,12 @@ pub(super) fn counts(keys: &mut Keys<'_>) -> Option<Counts> {
         let cure = "e.g. query: \"select count(*) from jobs where done_at is null\"";
         keys.problem("query", "missing: what gives the number", cure);
     }
-    let target = keys.number("targetQueryValue");
-    match target {
-        None if keys.find(&["targetQueryValue"]).is_none() => {
-            keys.problem(
-                "targetQueryValue",
-                "missing: how much of it a replica may have",
-                "e.g. targetQueryValue: \"5\"",
-            );
-        }
-        Some(number) if number <= 0.0 => {
-            keys.problem(
-                "targetQueryValue",
-                format!("must be above 0, found {number}"),
-                "e.g. targetQueryValue: \"5\"",
-            );
-        }
-        _ => {}
-    }
+    let target = keys.target("targetQueryValue", "it");
     let activation = keys.number("activationTargetQueryValue").unwrap_or(0.0);
     let read = PostgresRead::Query(Arc::from(query?));
     Some(Counts {
         source: Source::Postgres(Postgres { read, listen: None }),
-        target: target.filter(|number| *number > 0.0)?,
+        target: target?,
         activation,
         name_key: "query",
         target_key: "targetQueryValue",

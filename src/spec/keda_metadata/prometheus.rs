@@ -10,18 +10,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ScaledObject;
+use super::counts::Counts;
 use super::keys::{Found, Keys, path};
-use super::{ScaledObject, TriggerAsk, polling_interval};
+use super::server::{declared, permitted};
 use crate::spec::address;
-use crate::spec::grants::{Grants, Lookup};
-use crate::spec::manifest::{self, BacklogPerReplica, Policy, QuantityText, QueueAutoscalerBody, Trigger};
-use crate::spec::problem::{Problem, Problems};
-use crate::spec::report::Report;
-use crate::spec::{ClientTls, ConnectionSpec, HttpServer, HttpUrl, Origin, Server, validate};
+use crate::spec::grants::Grants;
+use crate::spec::problem::Problem;
+use crate::spec::{ClientTls, ConnectionSpec, HttpServer, HttpUrl, Server};
 use crate::spec::{Freshness, PrometheusQuery, Source};
 
-/// What a metric can hold, in thousandths as the HPA counts.
-const TARGETS: std::ops::RangeInclusive<f64> = 0.001..=9e15;
 /// KEDA's own bound on an answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// A Connection's bound on connecting.
@@ -73,136 +71,46 @@ fn has_others(keys: &Keys<'_>) -> bool {
     keys.find(&["targetQueryValue", "listName", "stream", "dbName"]).is_some()
 }
 
-pub(super) fn trigger(
-    object: &ScaledObject<'_>,
-    grants: &Grants,
-    keys: &mut Keys<'_>,
-    most_warnings: usize,
-) -> Result<TriggerAsk, Problems> {
+pub(super) fn counts(keys: &mut Keys<'_>) -> Option<Counts> {
     let query = keys.text("query");
     if query.is_none() {
         keys.problem("query", "missing: the PromQL that finds the backlog", "e.g. query: sum(jobs_waiting)");
     }
-    let target = number(keys, "threshold", None).filter(|target| {
-        let right = TARGETS.contains(target);
-        if !right {
-            let key = keys.spelling("threshold");
-            keys.problem(key, format!("must be from 0.001 to 9e15, found {target}"), "e.g. threshold: \"100\"");
-        }
-        right
-    });
-    let activation = number(keys, "activationThreshold", Some(0.0));
-    let ignore = keys.boolean("ignoreNullValues");
-    let connection = connection(object, grants, keys);
-    let polling_interval = polling_interval(keys);
-    let mut warnings = keys.without_effect(most_warnings);
-    warnings.extend(own_warnings(keys, connection.as_deref()));
-    let (Some(query), Some(target)) = (query, target) else {
-        return Err(Problems(std::mem::take(&mut keys.problems)));
-    };
-    let body = QueueAutoscalerBody {
-        polling_interval,
-        triggers: Some(vec![Trigger {
-            prometheus_query: Some(manifest::PrometheusQuery {
-                query: Some(query.to_owned()),
-                ignore_null_values: Some(ignore),
-                ..manifest::PrometheusQuery::default()
-            }),
-            policy: Some(Policy {
-                backlog_per_replica: Some(BacklogPerReplica { target: Some(QuantityText(target.to_string())) }),
-                ..Policy::default()
-            }),
-            activation_threshold: activation.map(|activation| QuantityText(activation.to_string())),
-            ..Trigger::default()
-        }]),
-        ..QueueAutoscalerBody::default()
-    };
-    let renamed = [
-        ("spec.triggers[0].prometheusQuery", path(keys.spelling("query"))),
-        ("spec.triggers[0].policy", path(keys.spelling("threshold"))),
-        ("spec.triggers[0].activationThreshold", path(keys.spelling("activationThreshold"))),
-        ("spec.triggers[0].connection", path(keys.spelling("connection"))),
-        ("spec.pollingInterval", path(keys.spelling("pollingInterval"))),
-    ];
-    let mut report = Report::of_metadata(&renamed);
-    let head = validate::Head {
-        id: crate::model::AutoscalerId::new(object.namespace, format!("{}-{}", object.name, keys.fingerprint())),
-        origin: Origin::KedaMetadata,
-        annotations: validate::Annotations::default(),
-        // A stand-in where there is none: the problem that says so keeps it from being registered.
-        connection: Some(connection.unwrap_or_else(|| {
-            bare(HttpUrl { encrypted: false, address: String::new(), path: String::new() }, false, TIMEOUT)
-        })),
-    };
-    let spec = validate::autoscaler(head, &body, grants, &mut report);
-    warnings.append(&mut report.warnings);
-    let mut problems = std::mem::take(&mut keys.problems);
-    problems.append(&mut report.problems);
-    let source = Source::PrometheusQuery(PrometheusQuery {
-        query: query.into(),
-        labels: Vec::new(),
-        freshness: Freshness::Unknown,
-        ignore_null_values: ignore,
-    });
-    Ok(TriggerAsk {
-        metric_name: validate::metric_name(&source).into(),
-        target,
-        registration: if problems.is_empty() { Ok(Arc::new(spec)) } else { Err(Problems(problems)) },
-        warnings,
+    let target = keys.target("threshold", "the query's value");
+    let activation = keys.number("activationThreshold").unwrap_or(0.0);
+    let ignore_null_values = keys.boolean("ignoreNullValues");
+    Some(Counts {
+        source: Source::PrometheusQuery(PrometheusQuery {
+            query: Arc::from(query?),
+            labels: Vec::new(),
+            freshness: Freshness::Unknown,
+            ignore_null_values,
+        }),
+        target: target?,
+        activation,
+        name_key: "query",
+        target_key: "threshold",
+        activation_key: "activationThreshold",
     })
 }
 
-/// A number as Go reads it. What is none is reported.
-fn number(keys: &mut Keys<'_>, name: &'static str, default: Option<f64>) -> Option<f64> {
-    let Some(Found { key, value }) = keys.find(&[name]) else {
-        if default.is_none() {
-            keys.problem(
-                name,
-                "missing: how much of the query's value a replica may have",
-                format!("e.g. {name}: \"100\""),
-            );
-        }
-        return default;
-    };
-    let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
-    if number.is_none() {
-        keys.problem(key, format!("`{value}` is not a number"), format!("e.g. {name}: \"100\""));
-    }
-    number
-}
-
 /// The Connection that is named, or one to the address, or the address itself where the operator allows it.
-fn connection(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> Option<Arc<ConnectionSpec>> {
-    if keys.text("serve").is_some_and(|serve| serve != "backlog") {
-        let cure = "declare a QueueAutoscaler and write autoscaler: with its name, or take serve out";
-        keys.problem("serve", "replicas can only be served of a named QueueAutoscaler", cure);
-    }
+pub(super) fn connection(
+    object: &ScaledObject<'_>,
+    grants: &Grants,
+    keys: &mut Keys<'_>,
+) -> Option<Arc<ConnectionSpec>> {
     let unsafe_ssl = keys.boolean("unsafeSsl");
     let timeout = timeout(keys);
-    let namespace = object.namespace;
-    if let Some(Found { key, value: name }) = keys.find(&["connection"]) {
-        return match grants.look_up(namespace, name) {
-            Lookup::Found(connection) if matches!(connection.server, Server::Prometheus(_)) => Some(connection),
-            Lookup::Found(connection) => {
-                let message =
-                    format!("Connection `{name}` is of kind {} and answers no PromQL", connection.server.block());
-                keys.problem(key, message, "name one of kind prometheus");
-                None
-            }
-            Lookup::Forbidden => {
-                let message = format!("ClusterConnection `{name}` does not allow namespace `{namespace}`");
-                keys.problem(key, message, format!("add {namespace} to its spec.allowedNamespaces"));
-                None
-            }
-            // What other namespaces' owners declared is not told to whoever may create a ScaledObject.
-            Lookup::Broken | Lookup::Unknown => {
-                let message = format!("no Connection `{name}` that namespace `{namespace}` may use");
-                let cure =
-                    format!("declare it: kind: Connection, metadata: {{ name: {name}, namespace: {namespace} }}");
-                keys.problem(key, message, cure);
-                None
-            }
-        };
+    if let Some(found) = keys.find(&["connection"]) {
+        let connection = declared(object, found, grants, keys)?;
+        if !matches!(connection.server, Server::Prometheus(_)) {
+            let kind = connection.server.block();
+            let message = format!("Connection `{}` is of kind {kind} and answers no PromQL", found.value);
+            keys.problem(found.key, message, "name one of kind prometheus");
+            return None;
+        }
+        return Some(connection);
     }
     let Some(Found { key, value }) = keys.find(&["serverAddress"]) else {
         let cure = "e.g. serverAddress: http://prometheus.monitoring:9090, or connection: prometheus";
@@ -215,37 +123,20 @@ fn connection(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -
         keys.problem(key, "not a URL with a host, and perhaps a port and a path", cure);
         return None;
     };
-    let asked = std::mem::take(&mut url.address);
-    url.address = address::expand_service(&asked, namespace);
-    if let Some(connection) = grants.prometheus(namespace, &url) {
+    let asked = url.address.clone();
+    url.address = address::expand_service(&asked, object.namespace);
+    if let Some(connection) = grants.prometheus(object.namespace, &url) {
         return Some(connection);
     }
-    let address = &url.address;
-    if !grants.permits(address) {
-        let message = format!("no connection may lead to {address}: it is not in --only-addresses");
-        keys.problem(key, message, format!("name another server, or start tidegate with --only-addresses {address}"));
-        return None;
-    }
-    if !grants.allows(address) && !grants.allows(&asked) {
-        let message = format!("no Connection of namespace `{namespace}` has the URL {}", url.text());
-        keys.problem(
-            key,
-            message,
-            format!("declare a Connection for it, or start tidegate with --allow-address {address}"),
-        );
-        return None;
-    }
+    let what = format!("has the URL {} at", url.text());
+    let address = permitted(object, &asked, key, &what, grants, keys)?;
     if url.encrypted && !unsafe_ssl {
         let message = format!("no authority is known whose certificates could be trusted at {address}");
         keys.problem(key, message, "declare a Connection for it with tls: { caFile: ... }");
         return None;
     }
-    Some(bare(url, unsafe_ssl, timeout.unwrap_or(TIMEOUT)))
-}
-
-fn bare(url: HttpUrl, unsafe_ssl: bool, response_timeout: Duration) -> Arc<ConnectionSpec> {
     let tls = url.encrypted.then(|| ClientTls { insecure_skip_verify: unsafe_ssl, ..ClientTls::default() });
-    Arc::new(ConnectionSpec {
+    Some(Arc::new(ConnectionSpec {
         name: url.address.as_str().into(),
         server: Server::Prometheus(HttpServer {
             url,
@@ -254,9 +145,9 @@ fn bare(url: HttpUrl, unsafe_ssl: bool, response_timeout: Duration) -> Arc<Conne
             headers: Vec::new(),
             tls,
             connect_timeout: CONNECT_TIMEOUT,
-            response_timeout,
+            response_timeout: timeout.unwrap_or(TIMEOUT),
         }),
-    })
+    }))
 }
 
 /// Milliseconds, or a duration as Go has it.
@@ -271,7 +162,7 @@ fn timeout(keys: &mut Keys<'_>) -> Option<Duration> {
     timeout
 }
 
-fn own_warnings(keys: &Keys<'_>, connection: Option<&ConnectionSpec>) -> Vec<Problem> {
+pub(super) fn warnings(keys: &Keys<'_>, connection: Option<&ConnectionSpec>) -> Vec<Problem> {
     let mut warnings = Vec::new();
     for (name, cure) in NOT_CARRIED {
         if let Some(found) = keys.find(&[name]) {

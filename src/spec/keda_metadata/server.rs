@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::ScaledObject;
 use super::keys::{Found, Keys, path};
-use super::postgresql;
 use crate::spec::address;
 use crate::spec::grants::{Asked, Grants, Layout, Lookup, with_database};
 use crate::spec::problem::Problem;
@@ -34,12 +33,7 @@ pub(super) fn connection(
     grants: &Grants,
     keys: &mut Keys<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
-    if postgresql::is_meant(keys) {
-        check_serve(keys);
-        return postgresql::connection(object, grants, keys);
-    }
     let said = said_kind(keys);
-    check_serve(keys);
     let database = database(keys);
     let (tls, unsafe_ssl) = (keys.boolean("enableTLS"), keys.boolean("unsafeSsl"));
     if let Some(found) = keys.find(&["connection"]) {
@@ -109,7 +103,7 @@ pub(super) fn connection(
     Some(bare_connection(first, topology, number, keys.text("username").map(str::to_owned), tls))
 }
 
-fn check_serve(keys: &mut Keys<'_>) {
+pub(super) fn check_serve(keys: &mut Keys<'_>) {
     if keys.text("serve").is_some_and(|serve| serve != "backlog") {
         let cure = "declare a QueueAutoscaler and write autoscaler: with its name, or take serve out";
         keys.problem("serve", "replicas can only be served of a named QueueAutoscaler", cure);
@@ -160,11 +154,6 @@ pub(super) fn permitted(
         return None;
     }
     Some(address)
-}
-
-/// Where there is no server: the problem that says so keeps it from being polled.
-pub(super) fn stand_in() -> Arc<ConnectionSpec> {
-    bare_connection(String::new(), Topology::Single, 0, None, None)
 }
 
 fn bare_connection(

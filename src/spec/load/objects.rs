@@ -157,7 +157,7 @@ pub(in crate::spec) fn autoscaler(
     let annotations = annotations(object.document, report);
     let body: QueueAutoscalerBody = object.body(&AUTOSCALER, report);
     let id = AutoscalerId::new(object.namespace, object.name);
-    let head = validate::Head { id, origin, annotations, connection: None };
+    let head = validate::Head { id, origin, annotations, connection: validate::Given::ByName };
     validate::autoscaler(head, &body, grants, report)
 }
 

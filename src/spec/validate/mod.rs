@@ -48,8 +48,17 @@ pub(crate) struct Head {
     pub(crate) id: AutoscalerId,
     pub(crate) origin: Origin,
     pub(crate) annotations: Annotations,
-    /// KEDA's metadata finds its connection by address; it then stands in for every `connection` by name.
-    pub(crate) connection: Option<Arc<ConnectionSpec>>,
+    pub(crate) connection: Given,
+}
+
+/// Where a trigger's connection comes from.
+pub(crate) enum Given {
+    /// Each trigger names its own.
+    ByName,
+    /// KEDA's metadata found it, by address perhaps; it stands in for every `connection` by name.
+    Found(Arc<ConnectionSpec>),
+    /// It was looked for in vain, and that has been reported.
+    Missing,
 }
 
 /// Reads the body of a QueueAutoscaler; paths begin with `spec`. The result counts only if `report` has no problem.

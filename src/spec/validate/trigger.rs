@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Head, source, values};
+use super::{Given, Head, source, values};
 use crate::spec::grants::{Grants, Lookup};
 use crate::spec::limits::KEYS_PER_AUTOSCALER;
 use crate::spec::manifest::{Load as LoadBody, Policy as PolicyBody, QuantityText, Trigger};
@@ -223,13 +223,14 @@ fn connection(
     report: &mut Report<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
     let connection = match (&head.connection, trigger.connection.as_deref()) {
-        (Some(given), _) => Arc::clone(given),
-        (None, Some(name)) => by_name(name, path, &head.id.namespace, grants, report)?,
+        (Given::Missing, _) => return None,
+        (Given::Found(given), _) => Arc::clone(given),
+        (Given::ByName, Some(name)) => by_name(name, path, &head.id.namespace, grants, report)?,
         // The embedded queues are there anyway.
-        (None, None) if matches!(source, Some(Source::Memory { .. })) => {
+        (Given::ByName, None) if matches!(source, Some(Source::Memory { .. })) => {
             Arc::new(ConnectionSpec { name: Arc::from("memory"), server: Server::Memory })
         }
-        (None, None) => {
+        (Given::ByName, None) => {
             report.problem(
                 &format!("{path}.connection"),
                 "missing: the server that holds the queue",
