@@ -155,9 +155,10 @@ fn timeout(keys: &mut Keys<'_>) -> Option<Duration> {
     let Found { key, value } = keys.find(&["timeout"])?;
     let millis = value.parse::<u64>().ok().map(Duration::from_millis);
     let timeout = millis.or_else(|| crate::spec::units::parse_seconds_or_duration(value).ok());
-    let timeout = timeout.filter(|timeout| (Duration::from_millis(1)..=Duration::from_secs(60)).contains(timeout));
+    // As a Connection's timeouts.
+    let timeout = timeout.filter(|timeout| (Duration::from_millis(10)..=Duration::from_secs(60)).contains(timeout));
     if timeout.is_none() {
-        keys.problem(key, format!("`{value}` is no duration from 1 ms to 60 s"), "e.g. timeout: 3s");
+        keys.problem(key, format!("`{value}` is no duration from 10 ms to 60 s"), "e.g. timeout: 3s");
     }
     timeout
 }
