@@ -61,6 +61,7 @@
 //! | the name of a metric | [`telemetry::names`] |
 //! | everything that is said to the Kubernetes API | [`cluster`] |
 //! | a cluster without a cluster | [`rehearse`] and [`target::memory`] |
+//! | what a policy would cost: the world, the baselines, the bound of hindsight | [`sim`] |
 //! | the commands and their flags | [`cli`] |
 //!
 //! # Who may import whom
@@ -80,6 +81,7 @@
 //! | `source` | `model`, `spec` | never `axum`, `kube`, `metrics`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
 //! | `target` | `model`, `spec`, `clock`, `telemetry` | never `axum`, `deadpool_redis`, `redis`, `tokio_postgres`, `tonic` |
 //! | `poller` | `model`, `spec`, `clock`, `telemetry`, `source` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
+//! | `sim` | `model`, `spec`, `engine` | only `std`, `comfy_table`, `csv`, `hdrhistogram`, `jiff`, `libm`, `plotters`, `rayon`, `serde`, `serde_json`, `serde_saphyr`, `thiserror`; never `std::time::Instant`, `std::time::SystemTime`, `std::collections::HashMap`, `std::collections::HashSet`, `std::env`, `std::net`, `std::thread` |
 //! | `board` | `model`, `spec` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
 //! | `serve` | `model`, `spec`, `clock`, `telemetry`, `proto`, `board` | never `deadpool_redis`, `kube`, `redis`, `tokio_postgres` |
 //! | `checkpoint` | `model`, `clock`, `telemetry`, `engine` | only `std`, `tokio`, `tokio_util`, `thiserror`, `metrics`, `tracing`; never `std::time::Instant` |
@@ -105,6 +107,7 @@
 //! * `files` reads manifests and watches them; what becomes of a change is for `app` to say. Besides it
 //!   only `source` (secrets, certificates) and `checkpoint` (memory) touch the disk.
 //! * `target` and `poller` may measure, and wait by the clock.
+//! * `sim` reads traces from files, and nothing else of the outside; what a run is like depends on its seed alone.
 //!
 //! # How to add a policy
 //!
@@ -137,6 +140,7 @@ pub mod proto;
 pub mod rehearse;
 pub mod runtime;
 pub mod serve;
+pub mod sim;
 pub mod source;
 pub mod spec;
 pub mod target;

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod import;
 pub mod metrics;
 pub mod run;
+pub mod simulate;
 pub mod tenants;
 pub mod tls;
 
@@ -29,6 +30,7 @@ use crate::spec::units::parse_duration;
 /// Check your manifests:      tidegate check -f manifests/
 /// Scale in a cluster:        tidegate run --target kubernetes
 /// Run it behind KEDA:        tidegate run -f manifests/
+/// Compare policies offline:  tidegate simulate -f scenario.yaml
 /// Come from KEDA or an HPA:  tidegate import -f manifests/
 /// Rehearse without cluster:  tidegate run -f manifests/ --target memory
 #[derive(Debug, Parser)]
@@ -64,6 +66,12 @@ Examples:
   kubectl get scaledobjects,triggerauthentications,deployments -n shop -o yaml | tidegate import -f -
   tidegate import -f keda/ | tidegate check -f -       what it means, with every default";
 
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  tidegate simulate -f benches/scenarios/pulse-high.yaml       a scenario with its manifest
+  tidegate simulate -f queue.yaml -f black-friday.yaml --seeds 20 --json report.json
+  tidegate simulate -f old.yaml -f new.yaml -f scenario.yaml   several policies side by side";
+
 const CRD_EXAMPLES: &str = "\
 Examples:
   tidegate crd | kubectl apply --server-side -f -      install or update the definitions
@@ -91,6 +99,9 @@ pub enum Command {
     /// Turn KEDA's ScaledObjects and HPAs into QueueAutoscalers, and say what could not be carried over.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(import::ImportArgs),
+    /// Compare scaling policies offline: the manifests', the HPA's, KEDA's, and the best of hindsight.
+    #[command(after_help = SIMULATE_EXAMPLES)]
+    Simulate(Box<simulate::SimulateArgs>),
     /// Print what a cluster needs to know of tidegate: custom resource definitions, or permissions.
     #[command(after_help = CRD_EXAMPLES)]
     Crd(crd::CrdArgs),
@@ -110,6 +121,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args),
             Command::Check(args) => Ok(check::run(args)),
             Command::Import(args) => import::run(&args),
+            Command::Simulate(args) => simulate::run(&args),
             Command::Crd(args) => crd::run(args),
             Command::Metrics(args) => metrics::run(&args),
         }

@@ -6,6 +6,7 @@
 
 mod between;
 pub(super) mod objects;
+mod scenarios;
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 
 use between::{Names, Targets};
 use objects::{Kind, Object, unpack};
+
+pub use scenarios::scenarios;
 
 use crate::spec::grants::Grants;
 use crate::spec::limits::Limits;

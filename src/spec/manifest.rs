@@ -8,6 +8,7 @@
 
 mod events;
 mod login;
+mod scenario;
 mod series;
 mod servers;
 mod sources;
@@ -21,6 +22,11 @@ use serde::{Deserialize, Serialize};
 
 pub use events::{Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgres, PostgresQuery, Pupsourcing, Scope};
 pub use login::Login;
+pub use scenario::{
+    Actuation, ArrivalsBody, Batches, Constant, Cron, DrawBody, JobStream, MeanAndCv, Mmpp, Outage, OutageThenFlood,
+    Pareto, Ramp, RetryStorm, Sampling, ScenarioBody, Sine, Slo, Spike, StartUp, Steps, Termination, TraceFile,
+    Unfinished, Victim, WarmUp, Weekly, Workers,
+};
 pub use series::{Combine, PrometheusQuery, PrometheusScrape};
 pub use servers::{PostgresConnection, PrometheusConnection, ScrapeConnection, ScrapePods};
 pub use sources::{

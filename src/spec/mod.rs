@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod problem;
 pub mod render;
 pub(crate) mod report;
+pub mod scenario;
 pub(crate) mod schema;
 mod secret;
 pub mod selector;

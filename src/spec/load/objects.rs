@@ -181,6 +181,10 @@ fn kind(document: &Node, report: &mut Report<'_>) -> Option<Kind> {
             report.problem("kind", "missing", format!("write one of {}", known.join(", ")));
             None
         }
+        (None, Some(super::scenarios::KIND), Some(API_VERSION)) => {
+            report.warn("kind", "a Scenario means nothing here and is left alone", "it is for tidegate simulate");
+            None
+        }
         (None, Some(written), found) => {
             let ours = found.is_none_or(|found| found.starts_with(GROUP));
             match closest(written, known) {

@@ -8,6 +8,7 @@ mod behavior;
 mod connection;
 mod events;
 mod meta;
+mod scenario;
 mod secrets;
 mod series;
 mod servers;
@@ -27,6 +28,7 @@ use crate::spec::{AutoscalerSpec, Bounds, ConnectionSpec, Fallback, FallbackBeha
 
 pub(crate) use connection::{cluster_connection, connection};
 pub(crate) use meta::{Annotations, annotations, check_name, check_namespace};
+pub(crate) use scenario::scenario;
 pub(crate) use trigger::{MAX_TRIGGERS, metric_name};
 
 /// What a workload gets that says nothing else; KEDA's own default.

@@ -1,0 +1,1 @@
+//! KEDA and the HPA, simulated, beside what the real ones were measured to do.

@@ -1,0 +1,1 @@
+//! Whole worlds: what scales them, and what holds in each.
