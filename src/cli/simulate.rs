@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::inputs::Inputs;
 use super::duration;
 use crate::sim::merge::merge;
-use crate::sim::report::{Field, Report, table};
+use crate::sim::report::{Field, Report, page, table};
 use crate::sim::sweep::{self, Shard};
 use crate::sim::{tune, vary};
 use crate::spec::AutoscalerSpec;
@@ -47,6 +47,9 @@ pub struct SimulateArgs {
     /// Write the whole report as JSON, too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with its plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 
     /// Try other values of a field of the manifest, in every combination with other --vary:
     /// spec.behavior.scaleDown.stabilizationWindowSeconds=0,60,300.
@@ -110,6 +113,9 @@ pub struct MergeArgs {
     /// Write the whole report as JSON, too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with its plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// What to print.
@@ -137,7 +143,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let result = simulate(args, &inputs, &|runs| progress.inc(runs as u64));
     progress.finish_and_clear();
     let (report, manifests) = result?;
-    write(args.json.as_deref(), &report)?;
+    write(args.json.as_deref(), args.html.as_deref(), &report)?;
     match manifests {
         Some(manifests) => {
             // What is to be applied goes to standard output, what people look at beside it.
@@ -200,7 +206,7 @@ fn merged(args: &MergeArgs) -> anyhow::Result<ExitCode> {
         reports.push((name, report));
     }
     let report = merge(reports).map_err(|error| anyhow!(error))?;
-    write(args.json.as_deref(), &report)?;
+    write(args.json.as_deref(), args.html.as_deref(), &report)?;
     print(args.output, &report)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -209,9 +215,14 @@ fn json(report: &Report) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 
-fn write(path: Option<&Path>, report: &Report) -> anyhow::Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, json(report)?).with_context(|| format!("cannot write {}", path.display()))
+fn write(as_json: Option<&Path>, as_html: Option<&Path>, report: &Report) -> anyhow::Result<()> {
+    let texts =
+        [as_json.map(|path| json(report).map(|text| (path, text))), as_html.map(|path| Ok((path, page::page(report))))];
+    for text in texts.into_iter().flatten() {
+        let (path, text) = text?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn print(output: Output, report: &Report) -> anyhow::Result<()> {

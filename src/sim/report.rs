@@ -1,5 +1,6 @@
 //! What an experiment came to, as one document: the JSON is this, and the table and the page are drawn from it.
 
+pub mod page;
 pub mod table;
 
 use serde::{Deserialize, Serialize};
