@@ -88,12 +88,10 @@ impl Files {
     /// Appends whole records. What fails halfway is taken back, so that the file ends where a record does.
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         let more = records.len() as u64;
+        if self.current + more > self.most {
+            return Err(io::Error::other("one file alone would be longer than all may be; raise --record-max-bytes"));
+        }
         while self.older.iter().sum::<u64>() + self.current + more > self.most {
-            if self.older.is_empty() {
-                return Err(io::Error::other(
-                    "one segment alone would be longer than all may be; raise --record-max-bytes",
-                ));
-            }
             self.drop_oldest()?;
         }
         if let Err(error) = self.file.write_all(records) {
@@ -103,6 +101,10 @@ impl Files {
         }
         self.current += more;
         Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.current == 0
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {

@@ -16,6 +16,8 @@ use crate::model::{Key, Sample, Tick};
 
 /// Handed over at once: what several rounds make. A record may not be longer than sixteen MiB.
 const PIECE: usize = 64 << 10;
+/// Bytes of a spec that the writer has not written yet. What it has written counts as it is, where that is more.
+const ABOUT_A_SPEC: u64 = 1 << 10;
 
 /// Writes down what an engine is given. Call [`Recorder::before`] and [`Recorder::after`] around [`Engine::handle`].
 pub struct Recorder {
@@ -112,7 +114,8 @@ impl Recorder {
         }
         self.hand_over_events();
         let specs = self.shared.specs.load(Ordering::Acquire);
-        if self.events + specs.saturating_sub(self.specs_before) >= self.segment {
+        let in_specs = specs.saturating_sub(self.specs_before).max(self.next_spec * ABOUT_A_SPEC);
+        if self.events + in_specs >= self.segment {
             self.send(Piece::Segment { began: now });
             self.encoder = Encoder::default();
             self.known.fill(false);
@@ -178,5 +181,43 @@ impl Recorder {
         if !sent || self.shared.ended.load(Ordering::Acquire) {
             self.pieces = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::model::{Observation, Round};
+
+    #[test]
+    fn a_disk_that_cannot_keep_up_ends_the_recording_and_nothing_is_left_out_before_that() {
+        let (sender, pieces) = mpsc::channel();
+        let mut recorder = Recorder::new(sender, Arc::new(Shared::default()), 1 << 20, 1_000);
+        let engine = Engine::new();
+        for round in 0..10_000 {
+            let value = Ok(Observation::of_backlog(1.0));
+            let event = Event::Sample { trigger: 0, round: Round(round), taken: Tick::ZERO, value };
+            recorder.before(&engine, Tick::from_millis(round), Key(0), &event);
+            recorder.after(&engine, Key(0));
+            recorder.hand_over(Tick::from_millis(round));
+        }
+        let mut bytes = 0;
+        let mut stopped = Vec::new();
+        // Nobody sends any more, so that this ends though the recorder is there.
+        for piece in pieces {
+            match piece {
+                Piece::Events(events) => {
+                    assert!(stopped.is_empty(), "events after the end");
+                    bytes += events.len();
+                }
+                Piece::Stopped(reason) => stopped.push(reason),
+                Piece::Spec { .. } | Piece::Segment { .. } => panic!("nobody has a spec"),
+            }
+        }
+        assert!((900..=1_000).contains(&bytes), "{bytes}");
+        assert_eq!(stopped.len(), 1);
+        assert!(stopped[0].contains("the disk could not keep up"), "{stopped:?}");
     }
 }

@@ -129,7 +129,7 @@ impl ToFiles {
                 );
                 // Best effort: a disk that is full may have room for a sentence.
                 self.records.clear();
-                if self.record(END, error.as_bytes()).is_ok() {
+                if !self.files.is_empty() && self.record(END, error.as_bytes()).is_ok() {
                     drop(self.flush());
                 }
             }
@@ -138,10 +138,7 @@ impl ToFiles {
 
     /// Until nobody records any more; returns why it stopped before that.
     fn write_all(&mut self, pieces: &Receiver<Piece>) -> Result<Option<String>, String> {
-        self.records = frame::opening();
-        let header = self.header.payload();
-        self.frame(&header)?;
-        self.flush()?;
+        self.begin()?;
         loop {
             let piece = match pieces.try_recv() {
                 Ok(piece) => piece,
@@ -198,9 +195,15 @@ impl ToFiles {
         self.flush()?;
         self.files.rotate().map_err(|error| error.to_string())?;
         self.header = Header { segment: self.header.segment + 1, began, ..self.header.clone() };
-        self.records.extend(frame::opening());
+        self.begin()
+    }
+
+    /// Nothing else is ever the first that is written into a file.
+    fn begin(&mut self) -> Result<(), String> {
+        self.records = frame::opening();
         let header = self.header.payload();
-        self.frame(&header)
+        self.frame(&header)?;
+        self.flush()
     }
 
     fn record(&mut self, kind: u8, body: &[u8]) -> Result<(), String> {
