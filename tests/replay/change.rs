@@ -12,9 +12,11 @@ use tidegate::model::*;
 use super::rig::{Recorded, Rig, manifest, specs};
 use super::support::tidegate::command;
 
+const AT_ONCE: &str = "  behavior:\n    scaleDown: { stabilizationWindowSeconds: 0 }\n";
+
 /// Two autoscalers whose workloads follow at once: a wave of up to 100 items, ten for each replica.
 fn waves() -> Recorded {
-    let specs = specs(&[manifest("mail", ""), manifest("pdf", "")].join("---\n"));
+    let specs = specs(&[manifest("mail", AT_ONCE), manifest("pdf", AT_ONCE)].join("---\n"));
     let mut rig = Rig::start(256 << 20);
     for (key, spec) in specs.iter().enumerate() {
         rig.spec(Key(key as u32), spec);
@@ -71,13 +73,14 @@ fn as_it_was_it_is_identical() {
 fn a_change_shows_what_differs_first_and_fails_beyond_its_threshold() {
     let recorded = waves();
     let path = recorded.path().display().to_string();
-    let same = written(recorded.folder(), "same.yaml", &manifest("mail", ""));
+    let same = written(recorded.folder(), "same.yaml", &manifest("mail", AT_ONCE));
     let (code, said, _) = run(&[&path, "-f", &same, "--max-changed", "0"]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("shop/mail: 0 of") && said.contains("no autoscaler changed by more than 0"), "{said}");
     assert!(!said.contains("shop/pdf: "), "who is not in the manifests stays as it was: {said}");
 
-    let other = manifest("mail", "").replace("maxReplicas: 50", "maxReplicas: 6") + "---\n" + &manifest("new", "");
+    let other =
+        manifest("mail", AT_ONCE).replace("maxReplicas: 50", "maxReplicas: 6") + "---\n" + &manifest("new", AT_ONCE);
     let other = written(recorded.folder(), "other.yaml", &other);
     let (code, said, _) = run(&[&path, "-f", &other]);
     assert_eq!(code, 0, "without a threshold a change is no failure: {said}");
@@ -109,7 +112,7 @@ fn triggers_are_those_of_the_same_name_and_what_was_never_read_is_said() {
     let recorded = waves();
     let path = recorded.path().display().to_string();
     // Before the recorded one stands another that was never read.
-    let text = manifest("mail", "").replace(
+    let text = manifest("mail", AT_ONCE).replace(
         "triggers:\n",
         "triggers:\n  - name: other\n    memory: { queue: other }\n    policy: { fixed: { replicas: 3 } }\n",
     );
@@ -117,7 +120,12 @@ fn triggers_are_those_of_the_same_name_and_what_was_never_read_is_said() {
     let (code, said, _) = run(&[&path, "-f", &other]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("trigger other is not in the recording"), "{said}");
-    assert!(said.contains("lowest..highest wanted: 0..10 recorded, 1..10 changed"), "nothing goes down on that: {said}");
+    assert!(said.contains("NoSampleYet"), "{said}");
+    let (_, said, _) = run(&[&path, "-f", &other, "-o", "json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let (first, seconds) = (&said["changed"]["shop/mail"]["first"], &said["changed"]["shop/mail"]["replicaSeconds"]);
+    assert_eq!((&first["recorded"]["desired"], &first["changed"]["desired"]), (&1.into(), &10.into()), "{first:#}");
+    assert!(seconds["changed"].as_f64() > seconds["recorded"].as_f64(), "nothing goes down on that: {seconds}");
 }
 
 #[test]
@@ -134,7 +142,8 @@ fn wrong_input_is_said_with_its_cure() {
     let empty = written(folder, "empty.rec", "");
     let missing = folder.join("missing.rec").display().to_string();
     let directory = folder.display().to_string();
-    let broken = written(folder, "broken.yaml", &manifest("mail", "").replace("maxReplicas: 50", "maxReplicas: 0"));
+    let broken =
+        written(folder, "broken.yaml", &manifest("mail", AT_ONCE).replace("maxReplicas: 50", "maxReplicas: 0"));
     let nothing = written(folder, "nothing.yaml", "apiVersion: v1\nkind: List\nitems: []\n");
     let newer = newer_path.display().to_string();
     for (arguments, expected) in [

@@ -53,7 +53,8 @@ fn a_real_redis_is_recorded_over_a_kill_and_a_second_process() {
          spec: {{ redis: {{ address: \"{}\", password: planted-by-hand }} }}\n---\n",
         redis.address()
     );
-    let text = manifest("worker", "").replace("memory: { queue: worker }", "connection: main\n    redisList: { keys: [jobs] }");
+    let text = manifest("worker", "")
+        .replace("memory: { queue: worker }", "connection: main\n    redisList: { keys: [jobs] }");
     let manifests = connection + &text;
     let arguments = ["--target", "memory", "--record", &record, "--state-dir", &state];
 
@@ -117,7 +118,8 @@ fn a_long_recording_is_several_files_that_are_bounded_together() {
     for file in &all {
         let alone = replay(std::slice::from_ref(file));
         assert!(alone.found().is_identical(), "{:?}", alone.found().first_difference);
-        assert_eq!(alone.found().autoscalers.len(), 60);
+        // The newest may just have begun.
+        assert!(*file == path || alone.found().autoscalers.len() == 60, "{}", alone.found().autoscalers.len());
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::engine::{Engine, Event, Memory, Role};
 use tidegate::model::*;
-use tidegate::record::{Recorder, Replay, SEGMENTS, Segment, Writing};
+use tidegate::record::{Ending, Recorder, Replay, SEGMENTS, Segment, Writing};
 use tidegate::spec::AutoscalerSpec;
 use tidegate::spec::load::{SourceText, Terms, load};
 
@@ -99,12 +99,13 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     older.chain([path.to_owned()]).filter(|path| path.exists()).collect()
 }
 
-/// Replays these files with one engine.
+/// Replays these files, each of which is complete, with one engine.
 pub fn replay(files: &[PathBuf]) -> Replay {
     let mut replay = Replay::new();
     for file in files {
         let segment = Segment::open(file).unwrap_or_else(|error| panic!("{error}"));
-        replay.segment(&segment).unwrap_or_else(|error| panic!("{error}"));
+        let part = replay.segment(&segment).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(part.ending, Ending::Complete, "{}", file.display());
     }
     replay
 }
