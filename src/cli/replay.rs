@@ -25,7 +25,7 @@ pub struct RecordArgs {
     #[arg(long, value_name = "FILE", env = "TIDEGATE_RECORD")]
     pub record: Option<PathBuf>,
     /// How long all files of the recording may be together: eight, FILE being the newest and FILE.7 the oldest. A sample
-    /// takes 20 to 40 bytes, an autoscaler some 1500 in each file.
+    /// takes 15 to 30 bytes, an autoscaler some 800 in each file.
     #[arg(long, value_name = "BYTES", env = "TIDEGATE_RECORD_MAX_BYTES", default_value = "256Mi", value_parser = bytes)]
     pub record_max_bytes: u64,
 }

@@ -85,6 +85,7 @@ impl Mix {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may break")]
 mod tests {
     use super::*;
     use crate::model::{FailureKind, Health, Measure, Reason, Replicas, Round, Stage, Steps};

@@ -85,6 +85,7 @@ pub(super) fn taken(payload: &[u8]) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may break")]
 mod tests {
     use super::*;
     use crate::model::{FailureKind, Health, Reason, Stage};

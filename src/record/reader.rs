@@ -195,7 +195,7 @@ impl Segment {
                         take(happened, spec).map_err(|why| wrong(&why))?;
                     }
                 }
-                Some((&END, reason)) if reason.is_empty() => return Ok(Ending::Complete),
+                Some((&END, [])) => return Ok(Ending::Complete),
                 Some((&END, reason)) => return Ok(Ending::Stopped(String::from_utf8_lossy(reason).into_owned())),
                 _ => return Err(wrong("a record of a kind that this release does not know")),
             }

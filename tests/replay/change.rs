@@ -102,6 +102,12 @@ fn a_change_shows_what_differs_first_and_fails_beyond_its_threshold() {
     let differing = mail["differing"].as_u64().unwrap();
     assert!(differing > 30 && differing < mail["decisions"].as_u64().unwrap(), "{differing}");
 
+    // A guard that was held against nobody is none.
+    let strange = written(recorded.folder(), "strange.yaml", &manifest("mial", ""));
+    let (code, said, _) = run(&[&path, "-f", &strange, "--max-changed", "100%"]);
+    assert!(code == 1 && said.contains("none of these manifests is in the recording"), "{said}");
+    assert_eq!(run(&[&path, "-f", &strange]).0, 0);
+
     for (limit, code) in [("100%", 0), (&*differing.to_string(), 0), (&*(differing - 1).to_string(), 1), ("0.1%", 1)] {
         assert_eq!(run(&[&path, "-f", &other, "--max-changed", limit]).0, code, "{limit}");
     }

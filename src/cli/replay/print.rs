@@ -19,7 +19,12 @@ pub(super) struct Findings<'a> {
 
 impl Findings<'_> {
     pub(super) fn is_good(&self) -> bool {
-        self.found.is_identical() && self.beyond().is_empty()
+        self.found.is_identical() && self.beyond().is_empty() && !self.judges_nobody()
+    }
+
+    /// A threshold that nobody was held against must not look like one that was kept: a misspelt namespace, say.
+    fn judges_nobody(&self) -> bool {
+        self.limit.is_some() && self.changes.is_some_and(|changes| changes.changed().is_empty())
     }
 
     /// Autoscalers that changed more than they may.
@@ -79,7 +84,12 @@ fn text(findings: &Findings<'_>) -> String {
     for (id, changed) in changes.changed() {
         one_changed(&mut out, id, changed);
     }
-    if let Some(limit) = limit {
+    if findings.judges_nobody() {
+        line!(
+            out,
+            "none of these manifests is in the recording: compare their namespaces and names with what was recorded"
+        );
+    } else if let Some(limit) = limit {
         let beyond = findings.beyond();
         let verdict = if beyond.is_empty() { "no autoscaler changed" } else { "changed" };
         let who: Vec<String> = beyond.iter().map(ToString::to_string).collect();
