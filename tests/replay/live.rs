@@ -171,3 +171,25 @@ fn no_secret_stands_in_a_recording() {
     let (replayed, _) = parts(&path);
     assert!(replayed.found().is_identical() && replayed.found().samples >= 4);
 }
+
+/// A file that may not grow any further stands for a disk that is full.
+#[test]
+fn where_the_disk_is_full_deciding_goes_on_and_the_recording_ends_at_a_whole_record() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("full.rec");
+    let limited = "trap '' XFSZ; ulimit -f 8; exec \"$0\" demo --grpc-address 127.0.0.1:0 --http-address 127.0.0.1:0 \
+                   --duration 8s --record \"$1\"";
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited, env!("CARGO_BIN_EXE_tidegate"), path.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("recording stopped; deciding goes on"), "{said}");
+    let (replayed, parts) = parts(&path);
+    let found = replayed.found();
+    assert!(found.is_identical() && found.decisions > 10, "{:?}", found.first_difference);
+    // A full disk may have room for the reason, or not.
+    assert!(matches!(parts[0].ending, Ending::Stopped(_) | Ending::Open), "{:?}", parts[0].ending);
+    assert!(size(&path) <= 8 * 1024);
+}
