@@ -13,6 +13,7 @@ mod reload;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -36,6 +37,7 @@ use crate::clock::Clock;
 use crate::files::watch::{Watched, Watcher};
 use crate::model::TargetReport;
 use crate::poller::Poller;
+use crate::record::{Recorder, Writing};
 use crate::rehearse::http::HeldBy;
 use crate::runtime::{Inputs, Outputs, Roles, Runtime};
 use crate::serve::http::HttpState;
@@ -86,12 +88,22 @@ pub struct Config {
     /// The cluster to control, if any.
     pub cluster: Option<ClusterSettings>,
     pub checkpoints: Checkpoints,
+    /// Where what the engine is given is written down, if anywhere.
+    pub record: Option<RecordTo>,
     /// What `memory` sources read.
     pub queues: MemoryQueues,
     pub metrics_detail: Detail,
     /// What is logged, for whoever may change it.
     pub logs: LogFilter,
     pub limits: Limits,
+}
+
+/// A recording to be made.
+#[derive(Clone, Debug)]
+pub struct RecordTo {
+    pub path: PathBuf,
+    /// Bytes of all its files together.
+    pub most: u64,
 }
 
 /// The doors that speak TLS, and from which files.
@@ -113,6 +125,7 @@ pub struct Bound {
     rehearsal: Option<(Rehearsal, Arc<MemoryTarget>)>,
     cluster: Option<Controller>,
     checkpoints: Checkpoints,
+    recording: Option<(Recorder, Writing)>,
     board: Arc<Board>,
     queues: MemoryQueues,
     limits: Limits,
@@ -138,6 +151,7 @@ impl Bound {
             rehearsal,
             cluster,
             checkpoints,
+            record,
             queues,
             metrics_detail,
             logs,
@@ -166,6 +180,8 @@ impl Bound {
             let target = MemoryTarget::new(clock, reports.0.clone());
             (rehearsal, Arc::new(target))
         });
+        // Last, so that a start that fails for another reason leaves the recording of before where it is.
+        let recording = record.map(|to| deciding::record(&to, clock)).transpose()?;
         let board = Arc::new(Board::new(asks));
         Ok(Bound {
             clock,
@@ -178,6 +194,7 @@ impl Bound {
             rehearsal,
             cluster,
             checkpoints,
+            recording,
             board,
             queues,
             limits,
@@ -220,6 +237,7 @@ impl Bound {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (grpc_address, http_address) = self.addresses()?;
         let Bound { clock, grpc, http, grpc_tls, http_tls, loaded, watched, rehearsal, cluster, board, .. } = self;
+        let (recorder, writing) = self.recording.unzip();
         let Bound { checkpoints, queues, limits, intake, reports, metrics, metrics_detail, logs, .. } = self;
         let Loaded { autoscalers, grants, warnings } = loaded;
         let fence = grants.fence().clone();
@@ -278,7 +296,7 @@ impl Bound {
                 None => Memories::new(),
             },
         };
-        let runtime = Runtime::new(clock, outputs).within(limits).remembering(before);
+        let runtime = Runtime::new(clock, outputs).within(limits).remembering(before).recorded(recorder);
         let engine = Deciding { runtime, inputs, stop: stop_deciding.clone() };
         let poller = Poller::new(clock, samples, queues)
             .with_secrets(secrets)
@@ -417,6 +435,10 @@ impl Bound {
             outcome.with_context(|| format!("the {name} failed"))?;
             bail!("the {name} ended, though nobody told it to");
         }
-        drain(&mut parts, running, &stop_deciding, &resign).await
+        drain(&mut parts, running, &stop_deciding, &resign).await?;
+        if let Some(writing) = writing {
+            lifetime::finish(writing).await;
+        }
+        Ok(())
     }
 }

@@ -58,6 +58,8 @@
 //! | TLS: versions, ciphers, changes of certificates | [`serve::tls`] |
 //! | whose zero it is, and who may be woken | `engine/slot/zero.rs` |
 //! | what survives a restart | [`checkpoint`], `engine/envelope.rs` |
+//! | how decisions are recorded and replayed, and what a change would have decided | [`record`], `cli/replay.rs` |
+//! | an autoscaler's state, exact to the byte | `engine/slot/snapshot.rs`, `engine/words.rs` |
 //! | the name of a metric | [`telemetry::names`] |
 //! | everything that is said to the Kubernetes API | [`cluster`] |
 //! | a cluster without a cluster | [`rehearse`] and [`target::memory`] |
@@ -85,8 +87,9 @@
 //! | `board` | `model`, `spec` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
 //! | `serve` | `model`, `spec`, `clock`, `telemetry`, `proto`, `board` | never `deadpool_redis`, `kube`, `redis`, `tokio_postgres` |
 //! | `checkpoint` | `model`, `clock`, `telemetry`, `engine` | only `std`, `tokio`, `tokio_util`, `thiserror`, `metrics`, `tracing`; never `std::time::Instant` |
+//! | `record` | `model`, `spec`, `telemetry`, `engine` | only `std`, `crc32fast`, `thiserror`, `metrics`, `tracing`; never `std::time::Instant`, `std::time::SystemTime`, `std::env` |
 //! | `cluster` | `model`, `spec`, `clock`, `telemetry`, `target`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `redis`, `tokio_postgres`, `tonic`, `std::time::Instant`, `std::time::SystemTime` |
-//! | `runtime` | `model`, `spec`, `clock`, `telemetry`, `engine`, `board`, `checkpoint` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
+//! | `runtime` | `model`, `spec`, `clock`, `telemetry`, `engine`, `board`, `checkpoint`, `record` | never `axum`, `deadpool_redis`, `kube`, `redis`, `tokio_postgres`, `tonic` |
 //! | `rehearse` | `model`, `spec`, `clock`, `telemetry`, `proto`, `engine`, `target` | never `deadpool_redis`, `kube`, `redis`, `tokio_postgres` |
 //! | `app` | everything but `cli` | never `deadpool_redis`, `redis`, `tokio_postgres` |
 //! | `cli` | everything | never `deadpool_redis`, `redis`, `tokio_postgres`, `tonic` |
@@ -105,7 +108,7 @@
 //!   over gRPC and channels, as the real ones would; that is why it may use `target`, where the workloads stand, but
 //!   not `serve`.
 //! * `files` reads manifests and watches them; what becomes of a change is for `app` to say. Besides it
-//!   only `source` (secrets, certificates) and `checkpoint` (memory) touch the disk.
+//!   only `source` (secrets, certificates), `checkpoint` (memory) and `record` (recordings) touch the disk.
 //! * `target` and `poller` may measure, and wait by the clock.
 //! * `sim` reads traces from files, and nothing else of the outside; what a run is like depends on its seed alone.
 //!
@@ -137,6 +140,7 @@ pub mod files;
 pub mod model;
 pub mod poller;
 pub mod proto;
+pub mod record;
 pub mod rehearse;
 pub mod runtime;
 pub mod serve;

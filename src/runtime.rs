@@ -31,6 +31,7 @@ use crate::engine::{Effect, Engine, Event};
 use crate::model::{
     AutoscalerId, Decision, Health, Key, Mandate, Sample, ScaleOrder, ScaleRequest, TargetReport, Tick,
 };
+use crate::record::Recorder;
 use crate::spec::limits::Limits;
 use crate::spec::{AutoscalerSpec, Change, Origin, SpecsChange};
 use crate::telemetry::flood::Flood;
@@ -112,6 +113,8 @@ pub struct Runtime {
     remembering: Remembering,
     tenants: Tenants,
     slowed: Slowed,
+    /// Writes down what the engine is given, if anybody wants that.
+    recorder: Option<Box<Recorder>>,
     evaluations: metrics::Counter,
     /// Lines that KEDA calls cause.
     flood: Flood,
@@ -142,6 +145,7 @@ impl Runtime {
             remembering: Remembering::default(),
             tenants: Tenants::new(Limits::default()),
             slowed: Slowed::default(),
+            recorder: None,
             evaluations: metrics::counter!(names::EVALUATIONS),
             flood: Flood::new(names::FLOOD_REGISTRATIONS),
         }
@@ -157,6 +161,12 @@ impl Runtime {
     #[must_use]
     pub fn remembering(self, before: Memories) -> Self {
         Runtime { remembering: Remembering::of(before), ..self }
+    }
+
+    /// With somebody who writes down all that the engine is given.
+    #[must_use]
+    pub fn recorded(self, recorder: Option<Recorder>) -> Self {
+        Runtime { recorder: recorder.map(Box::new), ..self }
     }
 
     /// Runs until `shutdown`.
@@ -204,9 +214,18 @@ impl Runtime {
                         }
                         taken += round.len();
                         self.sampled(round);
+                        self.hand_over();
                     }
                 }
             }
+            self.hand_over();
+        }
+    }
+
+    /// What happened since the last time becomes one record.
+    fn hand_over(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.hand_over(self.clock.now());
         }
     }
 
@@ -222,6 +241,9 @@ impl Runtime {
             // The triggers of one autoscaler that were read together are decided on together: between them is a
             // state of things that never was.
             if round.peek().is_some_and(|next| next.key == sample.key) {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.observing(&self.engine, now, &sample);
+                }
                 self.engine.observe(sample);
             } else {
                 let Sample { key, trigger, round, taken, value, .. } = sample;
@@ -285,7 +307,13 @@ impl Runtime {
     // === what goes out ===
 
     fn handle(&mut self, now: Tick, key: Key, event: Event) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.before(&self.engine, now, key, &event);
+        }
         let deadline = self.engine.handle(now, key, event, &mut self.effects);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.after(&self.engine, key);
+        }
         if let Some(place) = self.deadlines.get_mut(key.index()) {
             *place = deadline;
         }

@@ -1,16 +1,20 @@
 //! The engine's thread, and the memory that it begins with and leaves behind.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::thread;
+use std::time::SystemTime;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Controller;
-use super::{CHECKPOINTS, Tasks};
+use super::{CHECKPOINTS, RecordTo, Tasks};
 use crate::checkpoint::{self, Ask, Checkpointer, Memories, Store};
 use crate::clock::Clock;
+use crate::model::Tick;
 use crate::poller::Poller;
+use crate::record::{Recorder, Writing};
 use crate::runtime::{Inputs, Runtime};
 use crate::spec::Change;
 
@@ -66,6 +70,14 @@ pub(super) async fn remember<S: Store + 'static>(
         (CHECKPOINTS, Ok(()))
     });
     before
+}
+
+/// Begins to write down what the engine is given.
+pub(super) fn record(to: &RecordTo, clock: Clock) -> anyhow::Result<(Recorder, Writing)> {
+    let epoch = clock.wall(Tick::ZERO).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // Seeded anew in every process: no two recordings have the same number, but by chance.
+    let recording = RandomState::new().hash_one(());
+    Recorder::start(&to.path, to.most, recording, epoch, clock.now()).context("--record cannot be used")
 }
 
 /// Whether this process may write what all processes share.

@@ -12,6 +12,7 @@ use super::cluster::Listed;
 use super::{ACTUATOR, CHECKPOINTS, ELECTION, ENGINE, GRPC_SERVER, HTTP_SERVER, Tasks};
 use crate::board::{Activity, Board};
 use crate::model::AutoscalerId;
+use crate::record::Writing;
 use crate::serve::ready::Readiness;
 use crate::spec::AutoscalerSpec;
 
@@ -61,6 +62,14 @@ async fn wait_for(
         ended.insert(name);
     }
     Ok(())
+}
+
+/// Waits for the last bytes of a recording, as long as the disk takes them.
+pub(super) async fn finish(writing: Writing) {
+    let finished = tokio::task::spawn_blocking(|| writing.finish());
+    if tokio::time::timeout(LAST_REQUESTS, finished).await.is_err() {
+        tracing::warn!("the disk does not take the end of the recording; ending without");
+    }
 }
 
 /// Lets the doors close in their own time, then ends the rest, the Lease last.

@@ -98,7 +98,7 @@ pub fn print(loaded: &Loaded, output: Output) -> Result<String, String> {
         Output::Yaml if documents.is_empty() => Ok(String::new()),
         Output::Yaml => {
             let text = serde_saphyr::to_string_multiple(&documents).map_err(|error| error.to_string())?;
-            if text.chars().all(is_printable) {
+            if text.chars().all(render::is_printable) {
                 return Ok(text);
             }
             // The library writes characters that YAML's readers refuse; JSON, which is YAML, has a way for them.
@@ -111,28 +111,9 @@ pub fn print(loaded: &Loaded, output: Output) -> Result<String, String> {
 
 fn json(what: &impl serde::Serialize) -> Result<String, String> {
     let text = serde_json::to_string_pretty(what).map_err(|error| error.to_string())?;
-    let mut escaped = String::with_capacity(text.len() + 1);
-    for c in text.chars() {
-        if is_printable(c) {
-            escaped.push(c);
-        } else {
-            // Such characters stand in strings only.
-            let mut units = [0; 2];
-            escaped.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
+    let mut escaped = render::escaped(&text);
     escaped.push('\n');
     Ok(escaped)
-}
-
-/// Whether YAML allows a character to stand for itself.
-fn is_printable(c: char) -> bool {
-    match c {
-        '\u{feff}' => false,
-        '\t' | '\n' | '\r' | '\u{85}' => true,
-        ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' => true,
-        c => c >= '\u{10000}',
-    }
 }
 
 /// For each Redis, the user who may read what is read there.

@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::replay::RecordArgs;
 use super::run::{self, LogArgs, LogFormat};
 use crate::app::{Bound, ByKeda, Checkpoints, Config, Rehearsal, TlsFiles};
 use crate::board::Board;
@@ -54,6 +55,8 @@ pub struct DemoArgs {
     /// Which bursts: the same seed, the same bursts.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// Runs the command.
@@ -83,6 +86,7 @@ async fn show(args: &DemoArgs, logs: LogFilter) -> anyhow::Result<()> {
         watched: None,
         cluster: None,
         checkpoints: Checkpoints::Nowhere,
+        record: args.record.clone().to(),
         rehearsal: Some(Rehearsal {
             by_keda: ByKeda::Only(ids.iter().filter(|id| &*id.name == KEDA).cloned().collect()),
             replicas: None,

@@ -8,6 +8,7 @@ pub mod crd;
 pub mod demo;
 pub mod import;
 pub mod metrics;
+pub mod replay;
 pub mod run;
 pub mod simulate;
 pub mod tenants;
@@ -33,6 +34,7 @@ use crate::spec::units::parse_duration;
 /// Compare policies offline:  tidegate simulate -f scenario.yaml
 /// Come from KEDA or an HPA:  tidegate import -f manifests/
 /// Rehearse without cluster:  tidegate run -f manifests/ --target memory
+/// Guard a change of them:    tidegate replay decisions.rec -f changed.yaml
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100, verbatim_doc_comment)]
 pub struct Cli {
@@ -80,6 +82,14 @@ Examples:
   tidegate crd --rbac --namespace shop --secret redis  for one namespace, and one Secret in it
   tidegate crd --rbac --scale-kind argoproj.io/rollouts";
 
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  tidegate run -f manifests/ --record decisions.rec    make a recording
+  tidegate replay decisions.rec*                       does this release decide the same?
+  tidegate replay decisions.rec* -f changed.yaml       what would other manifests have decided?
+  tidegate replay decisions.rec* -f changed.yaml --max-changed 5%
+                                                       for a pull request: fails beyond that";
+
 const METRICS_EXAMPLES: &str = "\
 Examples:
   tidegate metrics                                 the reference, as Markdown
@@ -105,6 +115,9 @@ pub enum Command {
     /// Print what a cluster needs to know of tidegate: custom resource definitions, or permissions.
     #[command(after_help = CRD_EXAMPLES)]
     Crd(crd::CrdArgs),
+    /// Decide again what was recorded (run --record), and compare: as it was, or under changed manifests.
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(replay::ReplayArgs),
     /// Every metric of /metrics: its labels and their values, what it says, and what for.
     #[command(after_help = METRICS_EXAMPLES)]
     Metrics(metrics::MetricsArgs),
@@ -123,6 +136,7 @@ impl Cli {
             Command::Import(args) => import::run(&args),
             Command::Simulate(args) => simulate::run(&args),
             Command::Crd(args) => crd::run(args),
+            Command::Replay(args) => replay::run(&args),
             Command::Metrics(args) => metrics::run(&args),
         }
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{ClusterArgs, MemoryArgs};
 use super::duration;
+use super::replay::RecordArgs;
 use super::tenants::TenantArgs;
 use super::tls::TlsArgs;
 use crate::app::{Bound, ByKeda, Config, KedaSettings, Rehearsal};
@@ -63,6 +64,8 @@ pub struct RunArgs {
     pub cluster: ClusterArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub record: RecordArgs,
     #[command(flatten)]
     pub tenants: TenantArgs,
     #[command(flatten)]
@@ -138,7 +141,7 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// Manifests that cannot be used, an address that is taken, or a part that failed.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs { files, grpc_address, http_address, allow_addresses, metrics_detail, tls, .. } = args;
-    let RunArgs { target, cluster, memory, tenants, log, rehearsal, .. } = args;
+    let RunArgs { target, cluster, memory, record, tenants, log, rehearsal, .. } = args;
     let logs = start_logging(&log)?;
     let tls = tls.files()?;
     if target == TargetKind::KedaBox && tls.grpc.is_some() {
@@ -161,6 +164,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         rehearsal,
         cluster,
         checkpoints: memory.checkpoints(in_cluster),
+        record: record.to(),
         queues: MemoryQueues::new(),
         metrics_detail,
         logs,

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::bytes::{Reader, Writer};
 use super::envelope::Wishes;
 use super::ratelimit::{RateLimits, RememberedChange};
 use super::window::{Edge, Extreme, Window};
@@ -175,6 +176,32 @@ impl Governor {
         if let Limits::Rated(limits) = &mut self.limits {
             limits.restore(now, &memory.ups, &memory.downs);
         }
+    }
+
+    /// All that it remembers, exactly.
+    pub(super) fn save(&self, out: &mut Writer) {
+        let Governor { lowest, highest, limits, seeded, memory_lost_until } = self;
+        lowest.save(out);
+        highest.save(out);
+        match limits {
+            Limits::Rated(limits) => limits.save(out),
+            Limits::Unlimited | Limits::FourOrDouble => {}
+        }
+        out.flags([*seeded]);
+        out.tick(*memory_lost_until);
+    }
+
+    /// Becomes what was saved of a governor of the same behavior.
+    pub(super) fn load(&mut self, input: &mut Reader<'_>) -> Option<()> {
+        self.lowest.load(input)?;
+        self.highest.load(input)?;
+        match &mut self.limits {
+            Limits::Rated(limits) => limits.load(input)?,
+            Limits::Unlimited | Limits::FourOrDouble => {}
+        }
+        [self.seeded] = input.flags()?;
+        self.memory_lost_until = input.tick()?;
+        Some(())
     }
 
     /// The same memory under another behavior.

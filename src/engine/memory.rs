@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::behavior::GovernorMemory;
+use super::bytes::{Reader, Writer};
 use super::ratelimit::RememberedChange;
 use crate::model::{Measure, Observation, Replicas};
 
@@ -115,43 +116,6 @@ impl Memory {
     }
 }
 
-struct Writer(Vec<u8>);
-
-impl Writer {
-    /// Seven bits a byte, lowest first.
-    #[expect(clippy::cast_possible_truncation, reason = "masked to seven bits")]
-    fn number(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    /// Zigzag, so that small negative numbers stay small.
-    #[expect(clippy::cast_sign_loss, reason = "zigzag maps signs to the lowest bit")]
-    fn signed(&mut self, value: Replicas) {
-        self.number(u64::from(((value << 1) ^ (value >> 31)) as u32));
-    }
-
-    fn duration(&mut self, value: Duration) {
-        self.number(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    fn float(&mut self, value: f64) {
-        self.0.extend_from_slice(&value.to_bits().to_le_bytes());
-    }
-
-    fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
-        self.number(u64::from(value.is_some()));
-        if let Some(value) = value {
-            write(self, value);
-        }
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
 impl Reader<'_> {
     fn memory(&mut self, version: u8) -> Option<Memory> {
         let window = |input: &mut Self| Some((input.duration()?, input.signed()?));
@@ -170,7 +134,7 @@ impl Reader<'_> {
         let flags = self.number().filter(|flags| *flags < 1 << 4)?;
         let current = self.optional(Self::signed)?;
         let value = |input: &mut Self| {
-            let (age, seen) = (input.duration()?, input.observation(version)?);
+            let (age, seen) = (input.duration()?, input.remembered(version)?);
             let usual = if version <= BACKLOG_ONLY { Measure::UNKNOWN } else { input.measure()? };
             Some((age, seen, usual))
         };
@@ -179,7 +143,7 @@ impl Reader<'_> {
         Some(Memory { governor, active, last_active, hold_for, zero_is_ours, stopped, blind, current, values })
     }
 
-    fn observation(&mut self, version: u8) -> Option<Observation> {
+    fn remembered(&mut self, version: u8) -> Option<Observation> {
         let seen = Observation::of_backlog(self.float()?);
         if version <= BACKLOG_ONLY {
             return Some(seen);
@@ -190,57 +154,5 @@ impl Reader<'_> {
         let partitions = if old { Measure::UNKNOWN } else { self.measure()? };
         let (paused, rebalancing) = (flags & 1 != 0, flags & 2 != 0);
         Some(Observation { in_flight, limit, paused, rebalancing, partitions, ..seen })
-    }
-
-    fn measure(&mut self) -> Option<Measure> {
-        Some(self.optional(Self::float)?.map(Measure::new).unwrap_or_default())
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    #[expect(clippy::cast_possible_wrap, reason = "zigzag maps signs to the lowest bit")]
-    fn signed(&mut self) -> Option<Replicas> {
-        let raw = u32::try_from(self.number()?).ok()?;
-        Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
-    }
-
-    /// A position in a list; bounded, so that a broken memory cannot make one overflow.
-    fn slot(&mut self) -> Option<u32> {
-        u32::try_from(self.number()?).ok().filter(|slot| *slot < u32::MAX / 2)
-    }
-
-    fn duration(&mut self) -> Option<Duration> {
-        self.number().map(Duration::from_nanos)
-    }
-
-    fn float(&mut self) -> Option<f64> {
-        let (bytes, rest) = self.0.split_first_chunk::<8>()?;
-        self.0 = rest;
-        Some(f64::from_bits(u64::from_le_bytes(*bytes))).filter(|value| value.is_finite() && *value >= 0.0)
-    }
-
-    fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.number()? {
-            0 => Some(None),
-            1 => read(self).map(Some),
-            _ => None,
-        }
-    }
-
-    /// A list; its length is checked against what is left, so that a broken one cannot ask for all memory.
-    fn many<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = usize::try_from(self.number()?).ok().filter(|count| *count <= self.0.len())?;
-        (0..count).map(|_| read(self)).collect()
     }
 }

@@ -11,6 +11,7 @@
 
 mod activation;
 pub mod behavior;
+pub mod bytes;
 mod envelope;
 pub mod hpa;
 pub mod invariants;
@@ -22,10 +23,12 @@ pub mod ratelimit;
 mod slot;
 mod trail;
 pub mod window;
+pub mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::bytes::{Reader, Writer};
 pub use self::envelope::Envelope;
 pub use self::memory::{Memory, MemoryError};
 use self::slot::Slot;
@@ -162,6 +165,42 @@ impl Engine {
         if let Some(Some(slot)) = self.slots.get_mut(key.index()) {
             slot.restore(now, memory, elapsed, complete);
         }
+    }
+
+    /// The spec in force.
+    #[must_use]
+    pub fn spec(&self, key: Key) -> Option<&Arc<AutoscalerSpec>> {
+        self.slot(key).map(Slot::spec)
+    }
+
+    /// Who carries its decisions out.
+    #[must_use]
+    pub fn role(&self, key: Key) -> Option<Role> {
+        self.slot(key).map(Slot::role)
+    }
+
+    /// Appends one autoscaler's whole state, exactly, as long as it is there; see [`Engine::reinstate`].
+    pub fn snapshot(&self, key: Key, out: &mut Writer) {
+        if let Some(slot) = self.slot(key) {
+            slot.save(out);
+        }
+    }
+
+    /// Puts an autoscaler where it stood when [`Engine::snapshot`] was taken, in place of whoever is there: it then decides
+    /// as that one did. `spec` is the one that was in force.
+    ///
+    /// # Errors
+    /// Bytes that are no snapshot, or of another spec; nothing has changed then.
+    pub fn reinstate(&mut self, key: Key, spec: &Arc<AutoscalerSpec>, snapshot: &[u8]) -> Result<(), MemoryError> {
+        let mut input = Reader(snapshot);
+        let slot = Slot::load(spec, &mut input).filter(|_| input.0.is_empty()).ok_or(MemoryError::Malformed)?;
+        if self.slots.len() <= key.index() {
+            self.slots.resize_with(key.index() + 1, || None);
+        }
+        if let Some(place) = self.slots.get_mut(key.index()) {
+            *place = Some(slot);
+        }
+        Ok(())
     }
 
     fn slot(&self, key: Key) -> Option<&Slot> {

@@ -8,6 +8,7 @@
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use super::bytes::{Reader, Writer};
 use crate::model::{Replicas, Tick};
 use crate::spec::{RateKind, ScalingRules, SelectPolicy};
 
@@ -130,6 +131,17 @@ impl RateLimits {
     #[must_use]
     pub fn memory(&self, now: Tick) -> [Vec<RememberedChange>; 2] {
         [self.ups.memory(now), self.downs.memory(now)]
+    }
+
+    /// All that it remembers, exactly. Which policies there are follows from the behavior.
+    pub(super) fn save(&self, out: &mut Writer) {
+        self.ups.save(out);
+        self.downs.save(out);
+    }
+
+    pub(super) fn load(&mut self, input: &mut Reader<'_>) -> Option<()> {
+        self.ups.load(input)?;
+        self.downs.load(input)
     }
 
     /// Takes over what another instance remembered, oldest first in each list.
@@ -296,6 +308,47 @@ impl Changes {
         let live = self.log.iter().filter(|change| !change.forgotten);
         let live = live.map(|c| RememberedChange { age: now.since(c.at), change: c.change, slot: c.slot });
         places.chain(live).collect()
+    }
+
+    fn save(&self, out: &mut Writer) {
+        let Changes { log, first, sums, longest: _, fresh_from, outdated, slots } = self;
+        out.number(log.len() as u64);
+        for &Change { at, change, slot, forgotten } in log {
+            out.tick(at);
+            out.signed(change);
+            out.number(u64::from(slot) << 1 | u64::from(forgotten));
+        }
+        out.number(*first);
+        for &Sum { period: _, total, from } in sums {
+            out.signed(total);
+            out.number(from);
+        }
+        out.number(*fresh_from);
+        // In the order of their slots, and not of the heap, which is another after other pushes.
+        let mut outdated: Vec<(u32, u64)> = outdated.iter().copied().collect();
+        outdated.sort_unstable();
+        out.number(outdated.len() as u64);
+        for (slot, sequence) in outdated {
+            out.number(u64::from(slot));
+            out.number(sequence);
+        }
+        out.number(u64::from(*slots));
+    }
+
+    fn load(&mut self, input: &mut Reader<'_>) -> Option<()> {
+        let change = |input: &mut Reader<'_>| {
+            let (at, change, slot) = (input.tick()?, input.signed()?, input.number()?);
+            Some(Change { at, change, slot: u32::try_from(slot >> 1).ok()?, forgotten: slot & 1 != 0 })
+        };
+        self.log = input.many(change)?.into();
+        self.first = input.number()?;
+        for sum in &mut self.sums {
+            (sum.total, sum.from) = (input.signed()?, input.number()?);
+        }
+        self.fresh_from = input.number()?;
+        self.outdated = input.many(|input| Some((input.slot()?, input.number()?)))?.into();
+        self.slots = input.slot()?;
+        Some(())
     }
 
     fn restore(&mut self, now: Tick, changes: &[RememberedChange]) {

@@ -1,6 +1,7 @@
 //! One autoscaler's state, and its evaluation from the first stage to the last.
 
 mod restart;
+mod snapshot;
 mod zero;
 
 use std::sync::Arc;
@@ -162,6 +163,14 @@ impl Slot {
 
     pub(super) fn decision(&self) -> &Decision {
         &self.decision
+    }
+
+    pub(super) fn spec(&self) -> &Arc<AutoscalerSpec> {
+        &self.spec
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
     }
 
     // === events ===

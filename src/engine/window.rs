@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::bytes::{Reader, Writer};
 use super::envelope::{Wishes, YOUNG};
 use crate::model::{Replicas, Tick};
 
@@ -152,6 +153,31 @@ impl Window {
     /// What is remembered, oldest first: enough to make the same window again.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (Tick, Replicas)> + '_ {
         self.entries.iter().map(|&(taken, value)| (self.moment(taken), value))
+    }
+
+    /// All that it holds, what has expired and was not looked at since included.
+    pub(super) fn save(&self, out: &mut Writer) {
+        out.tick(self.base);
+        out.number(self.entries.len() as u64);
+        let mut before = 0;
+        for &(at, value) in &self.entries {
+            out.difference(u64::from(at), u64::from(before));
+            out.signed(value);
+            before = at;
+        }
+    }
+
+    /// Becomes what was saved of a window of the same length, extreme and edge.
+    pub(super) fn load(&mut self, input: &mut Reader<'_>) -> Option<()> {
+        self.base = input.tick()?;
+        let count = usize::try_from(input.number()?).ok().filter(|count| *count <= input.0.len())?;
+        let mut before = 0;
+        self.entries = VecDeque::with_capacity(count);
+        for _ in 0..count {
+            before = u32::try_from(input.difference(u64::from(before))?).ok()?;
+            self.entries.push_back((before, input.signed()?));
+        }
+        Some(())
     }
 
     /// A window that never holds anything, so that nothing need be stored.

@@ -17,6 +17,16 @@ pub enum Stage {
 }
 
 impl Stage {
+    pub const ALL: [Stage; 7] = [
+        Stage::Observe,
+        Stage::Want,
+        Stage::Activation,
+        Stage::Stabilization,
+        Stage::RateLimit,
+        Stage::Bounds,
+        Stage::Pause,
+    ];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -198,6 +208,12 @@ impl Steps {
         Steps { from, ..Steps::default() }
     }
 
+    /// Where the first one began.
+    #[must_use]
+    pub fn start(&self) -> Replicas {
+        self.from
+    }
+
     /// Appends a step to `after`; one more than [`Steps::MAX`] is dropped (the engine has fewer stages than that).
     pub fn push(&mut self, stage: Stage, after: Replicas, reason: Reason) {
         if let Some((place, why)) = self.after.iter_mut().zip(&mut self.why).find(|(_, why)| why.is_none()) {
@@ -234,6 +250,8 @@ pub enum Health {
 }
 
 impl Health {
+    pub const ALL: [Health; 4] = [Health::Pending, Health::Fresh, Health::Failing, Health::Stale];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -76,6 +76,9 @@ impl Runtime {
     /// Gives a new autoscaler the memory of before, before it has seen its workload.
     pub(super) fn restore(&mut self, now: Tick, key: Key, id: &AutoscalerId) {
         let Some(restored) = self.remembering.before.remove(id) else { return };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.restoring(&self.engine, now, key, &restored.memory, restored.age(now), false);
+        }
         self.engine.restore(now, key, &restored.memory, restored.age(now), false);
         self.handle(now, key, Event::Evaluate);
     }

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod load;
 pub mod manifest;
 pub mod problem;
+pub mod recorded;
 pub mod render;
 pub(crate) mod report;
 pub mod scenario;

@@ -83,13 +83,40 @@ pub fn documents(loaded: &Loaded) -> Vec<Document> {
     connections.chain(loaded.autoscalers.iter().map(|spec| autoscaler(spec))).collect()
 }
 
+/// JSON, which is YAML too, as YAML's readers take it: characters that they refuse are escaped.
+#[must_use]
+pub fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if is_printable(c) {
+            escaped.push(c);
+        } else {
+            // Such characters stand in strings only.
+            let mut units = [0; 2];
+            escaped.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    escaped
+}
+
+/// Whether YAML allows a character to stand for itself.
+#[must_use]
+pub fn is_printable(c: char) -> bool {
+    match c {
+        '\u{feff}' => false,
+        '\t' | '\n' | '\r' | '\u{85}' => true,
+        ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' => true,
+        c => c >= '\u{10000}',
+    }
+}
+
 fn document(kind: &'static str, namespace: Option<&str>, name: &str, spec: Body) -> Document {
     let namespace = namespace.map(str::to_owned);
     let metadata = Metadata { name: name.to_owned(), namespace, annotations: BTreeMap::new() };
     Document { api_version: API_VERSION, kind, metadata, spec }
 }
 
-fn declared(declared: Declared<'_>) -> Document {
+pub(in crate::spec) fn declared(declared: Declared<'_>) -> Document {
     let own = declared.namespace;
     let mut body = ConnectionBody::default();
     match &declared.connection.server {
@@ -110,7 +137,7 @@ fn declared(declared: Declared<'_>) -> Document {
     }
 }
 
-fn autoscaler(spec: &AutoscalerSpec) -> Document {
+pub(in crate::spec) fn autoscaler(spec: &AutoscalerSpec) -> Document {
     let body = QueueAutoscalerBody {
         dry_run: spec.dry_run.then_some(true),
         restore_to_original_replica_count: spec.restore_on_delete.then_some(true),

@@ -255,6 +255,14 @@ metrics! {
         "Bytes of checkpoints written.",
         "What memory costs the API server or the disk; steady autoscalers cost nothing.";
 
+    // Recordings
+    RECORDING = "tidegate_recording", Gauge of Count:
+        "1 while what the engine is given is recorded (--record), 0 once that has stopped.",
+        "Alert on 0 where you asked for a recording: the log says why it stopped, and so does the recording.";
+    RECORDED_BYTES = "tidegate_recorded_bytes_total", Counter of Bytes:
+        "Bytes of recordings written.",
+        "Its rate says how long --record-max-bytes lasts.";
+
     // Kubernetes
     KUBE_REQUESTS = "tidegate_kubernetes_requests_total", Counter of Count by [KUBE_VERB, KUBE_RESOURCE, KUBE_CODE]:
         "Requests to the Kubernetes API server, by what became of them; code=\"none\" had no answer.",

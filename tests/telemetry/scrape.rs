@@ -21,6 +21,8 @@ const NOT_HERE: &[(&str, &str)] = &[
     (names::CONNECTIONS_ABANDONED, "everybody talks"),
     (names::CHECKPOINT_WRITES, "nothing is written down"),
     (names::CHECKPOINT_BYTES, "nothing is written down"),
+    (names::RECORDING, "nothing is recorded"),
+    (names::RECORDED_BYTES, "nothing is recorded"),
     (names::KUBE_REQUESTS, "no cluster"),
     (names::KUBE_REQUEST_DURATION, "no cluster"),
     (names::LEADER, "no cluster"),

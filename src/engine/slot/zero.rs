@@ -19,6 +19,7 @@
 //! that follows takes it for the leader's: it would rather wake a workload than leave one asleep for ever.
 
 use crate::engine::Role;
+use crate::engine::bytes::{Reader, Writer};
 use crate::model::{Replicas, SetBy};
 
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +108,19 @@ impl Zero {
         } else if before == Role::Advises {
             self.stopped = current == Some(0) && !self.ours && !rests;
         }
+    }
+
+    /// All of it.
+    pub(super) fn save(self, out: &mut Writer) {
+        let Zero { ours, stopped, asked, by, before } = self;
+        out.flags([ours, stopped, asked]);
+        out.set_by(by);
+        out.optional(before, Writer::signed);
+    }
+
+    pub(super) fn load(input: &mut Reader<'_>) -> Option<Self> {
+        let [ours, stopped, asked] = input.flags()?;
+        Some(Zero { ours, stopped, asked, by: input.set_by()?, before: input.optional(Reader::signed)? })
     }
 
     /// Takes over what a memory says. `current`: as seen by this process; `before`: as the memory has it.
