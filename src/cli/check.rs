@@ -50,7 +50,7 @@ pub fn run(args: CheckArgs) -> ExitCode {
     let CheckArgs { files, output, acl, allow_addresses, only_addresses, max_autoscalers_per_namespace } = args;
     let output = if acl { None } else { Some(output) };
     let limits = Limits { autoscalers_per_namespace: max_autoscalers_per_namespace, ..Limits::default() };
-    match check(&files, output, &Terms { allow_addresses, only_addresses, limits }) {
+    match check(&files, output, &Terms { allow_addresses, only_addresses, limits, alternatives: false }) {
         Ok(Findings { understood, warnings, hints }) => {
             say(warnings.iter().map(|warning| format!("warning: {warning}")));
             say(hints.iter().map(|hint| format!("hint: {hint}")));

@@ -152,7 +152,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!("neither -f nor --allow-address: no server may be asked, and every KEDA call will be refused");
     }
     let limits = tenants.limits();
-    let (loaded, watched) = read(&files, Terms { allow_addresses, only_addresses: tenants.only_addresses, limits })?;
+    let (loaded, watched) =
+        read(&files, Terms { allow_addresses, only_addresses: tenants.only_addresses, limits, alternatives: false })?;
     let rehearsal = rehearse(target, &rehearsal);
     let cluster = in_cluster.then(|| cluster.settings()).transpose()?;
     let config = Config {

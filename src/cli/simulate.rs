@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::inputs::Inputs;
 use super::duration;
 use crate::sim::merge::merge;
-use crate::sim::report::{Field, Report, page, table};
+use crate::sim::report::{Field, Report, SCHEMA, page, table};
 use crate::sim::sweep::{self, Shard};
 use crate::sim::{tune, vary};
 use crate::spec::AutoscalerSpec;
@@ -60,7 +60,7 @@ pub struct SimulateArgs {
     #[arg(long, help_heading = "Sweeps", conflicts_with_all = ["shard", "output"])]
     pub tune: bool,
     /// Do only a part of the sweep, counted from 0; the parts go together with tidegate simulate merge.
-    #[arg(long, value_name = "INDEX/COUNT", help_heading = "Sweeps", requires_all = ["vary", "json"], value_parser = Shard::parse)]
+    #[arg(long, value_name = "INDEX/COUNT", help_heading = "Sweeps", requires = "vary", value_parser = Shard::parse)]
     pub shard: Option<Shard>,
 
     /// Replay this instead of a Scenario: CSV or NDJSON of events or of gauges and counters, Prometheus' query_range,
@@ -74,14 +74,14 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", help_heading = "Without a Scenario", requires = "trace")]
     pub slots: Option<u32>,
     /// How long a pod takes from being asked for to taking work.
-    #[arg(long, value_name = "DURATION", help_heading = "Without a Scenario", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", help_heading = "Without a Scenario", default_value = "30s", requires = "trace", value_parser = duration)]
     pub start_up: Duration,
     /// How long 99 % of the jobs may wait.
-    #[arg(long, value_name = "DURATION", help_heading = "Without a Scenario", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", help_heading = "Without a Scenario", default_value = "30s", requires = "trace", value_parser = duration)]
     pub slo: Duration,
     /// Which column or series is what, e.g. arrivals=value; roles: time, service, arrivals, rate, enqueued, completed,
     /// depth, in_flight, replicas.
-    #[arg(long = "column", value_name = "ROLE=NAME", help_heading = "Without a Scenario", requires = "trace")]
+    #[arg(long = "column", value_name = "ROLE=NAME", help_heading = "Without a Scenario", requires = "trace", value_parser = inputs::column)]
     pub columns: Vec<String>,
     /// Width of a bin, where the trace has bare counts.
     #[arg(long, value_name = "DURATION", help_heading = "Without a Scenario", requires = "trace", value_parser = duration)]
@@ -196,19 +196,40 @@ fn simulate(
 }
 
 fn merged(args: &MergeArgs) -> anyhow::Result<ExitCode> {
-    let mut reports = Vec::new();
+    let (mut reports, mut wrong) = (Vec::new(), Vec::new());
     for path in &args.files {
         let name = path.display().to_string();
-        let text = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-        let report = serde_json::from_slice(&text).with_context(|| {
-            format!("{name}: not a report; make it with tidegate simulate --shard ... --json {name}")
-        })?;
-        reports.push((name, report));
+        match std::fs::read(path) {
+            Ok(text) => match read_report(&text) {
+                Ok(report) => reports.push((name, report)),
+                Err(error) => wrong.push(format!("{name}: {error}")),
+            },
+            Err(error) => wrong.push(format!("{name}: cannot be read: {error}")),
+        }
     }
-    let report = merge(reports).map_err(|error| anyhow!(error))?;
+    // What cannot be read is missing besides; both are said.
+    let report = match (merge(reports), wrong.is_empty()) {
+        (Ok(report), true) => report,
+        (merged, _) => {
+            wrong.extend(merged.err());
+            bail!(wrong.join("\n"));
+        }
+    };
     write(args.json.as_deref(), args.html.as_deref(), &report)?;
     print(args.output, &report)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn read_report(text: &[u8]) -> Result<Report, String> {
+    /// What all versions of it have.
+    #[derive(serde::Deserialize)]
+    struct Any {
+        schema: String,
+    }
+    serde_json::from_slice(text).map_err(|error| match serde_json::from_slice::<Any>(text) {
+        Ok(Any { schema }) if schema != SCHEMA => format!("schema {schema}, and this version reads {SCHEMA}"),
+        _ => format!("not a report ({error}); make one with tidegate simulate --shard INDEX/COUNT --json FILE"),
+    })
 }
 
 fn json(report: &Report) -> anyhow::Result<String> {

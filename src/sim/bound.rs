@@ -82,8 +82,8 @@ mod tests;
 
 /// More steps than these are refused before there is an array of them.
 const MOST_STEPS: u128 = 1 << 22;
-/// States over all steps: ten seconds or twenty, and several times that for a schedule.
-const MOST_STATES: u128 = 20_000_000_000;
+/// States over all steps: about a second, and several for a schedule. A coarser step is a bound as well.
+const MOST_STATES: u128 = 1_000_000_000;
 /// States of a single step, of which several are in memory at once.
 const MOST_STATES_IN_STEP: u128 = 1 << 24;
 /// Bytes that remembered steps may take while a schedule is traced back. With less than √T of them it takes longer.

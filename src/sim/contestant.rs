@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::keda::KedaSpec;
+use crate::engine::hpa::{HpaBehavior, HpaRules};
+use crate::engine::keda::{KedaFallback, KedaFallbackBehavior, KedaSpec};
 use crate::model::Replicas;
 use crate::sim::draw::Distribution;
 use crate::sim::report::Kind;
 use crate::sim::scaler::{Baseline, Cluster, KedaPace, Ours, Scaler, Sight};
 use crate::spec::scenario::{Arrivals, Scenario, TraceFile};
 use crate::spec::units::format_duration;
-use crate::spec::{AutoscalerSpec, Behavior, Load, MilliValue, Policy};
+use crate::spec::{
+    AutoscalerSpec, Behavior, FallbackBehavior, Load, MilliValue, Policy, RateKind, RatePolicy, ScalingRules,
+    TriggerSpec,
+};
 
 /// Somebody who scales, and what to call them.
 #[derive(Clone, Debug)]
@@ -60,20 +64,21 @@ impl Contestant {
         })
     }
 
-    /// The same with policy `load`, if it has another, as if work in flight showed.
+    /// The same with policy `load`, if it has another, as if work in flight showed. `services`: how long a job of each
+    /// stream takes on average.
     #[must_use]
-    pub fn with_load(&self, scenario: &Scenario, slots: u32) -> Option<Self> {
+    pub fn with_load(&self, scenario: &Scenario, services: &[Duration], slots: u32) -> Option<Self> {
         let Who::Ours { spec, streams } = &self.who else { return None };
         if spec.triggers.iter().all(|trigger| matches!(trigger.policy, Policy::Load(_))) {
             return None;
         }
         let mut spec = AutoscalerSpec::clone(spec);
         for (trigger, stream) in spec.triggers.iter_mut().zip(streams) {
-            let service = stream.and_then(|stream| mean_service(scenario, stream))?;
+            let service = stream.and_then(|stream| services.get(stream).copied())?;
             trigger.policy = Policy::Load(Load {
                 slots_per_replica: MilliValue(i64::from(slots) * 1000),
-                job_duration: service,
-                drain_within: scenario.slo.wait,
+                job_duration: Duration::from_millis(u64::try_from(service.as_millis()).unwrap_or(u64::MAX).max(1)),
+                drain_within: patience(scenario),
                 utilization: MilliValue(1000),
             });
             if !trigger.shows_in_flight() {
@@ -91,8 +96,8 @@ impl Contestant {
 
     /// Today's answers to the same workload.
     #[must_use]
-    pub fn baselines(spec: &AutoscalerSpec, scenario: &Scenario, slots: u32) -> Vec<Self> {
-        let depth = depth_targets(spec, scenario, slots);
+    pub fn baselines(spec: &AutoscalerSpec, scenario: &Scenario, services: &[Duration], slots: u32) -> Vec<Self> {
+        let depth = depth_targets(spec, scenario, services, slots);
         let per_slot = vec![f64::from(slots); scenario.streams.len()];
         let activation = activation(spec, scenario);
         let base = Baseline {
@@ -102,11 +107,17 @@ impl Contestant {
             min: spec.bounds.min,
             max: spec.bounds.max,
             behavior: None,
+            fallback: None,
             keda: None,
         };
         let pace = |polling_interval, cooldown| Some(KedaPace { polling_interval, cooldown });
         let keda = Baseline { keda: pace(KedaSpec::POLLING_INTERVAL, Duration::from_secs(300)), ..base.clone() };
-        let tuned = Baseline { keda: pace(Duration::from_secs(1), spec.cooldown), ..base.clone() };
+        let tuned = Baseline {
+            keda: pace(Duration::from_secs(1), spec.cooldown),
+            behavior: behavior(spec),
+            fallback: fallback(spec),
+            ..base.clone()
+        };
         let in_flight = Baseline { targets: per_slot.clone(), in_flight: true, ..base.clone() };
         let row = |name: &str, kind, setting: String, baseline: Baseline| {
             let least = if baseline.keda.is_some() { 0 } else { 1 };
@@ -124,7 +135,10 @@ impl Contestant {
             row(
                 "KEDA + HPA, tuned",
                 Kind::Keda,
-                format!("{shown} a replica, polls every 1s, cooldown {}", format_duration(spec.cooldown)),
+                format!(
+                    "{shown} a replica, polls every 1s; cooldown {}, behavior and fallback of the manifest",
+                    format_duration(spec.cooldown)
+                ),
                 tuned,
             ),
             row("HPA on depth", Kind::Hpa, format!("{shown} a replica, defaults"), base),
@@ -170,7 +184,7 @@ fn matched(spec: &AutoscalerSpec, scenario: &Scenario) -> Result<Vec<Option<usiz
             ));
         }
     }
-    let of = |(at, trigger): (usize, &crate::spec::TriggerSpec)| {
+    let of = |(at, trigger): (usize, &TriggerSpec)| {
         let named = scenario.streams.iter().position(|stream| stream.trigger.as_deref() == Some(&*trigger.name));
         let unnamed = scenario.streams.get(at).filter(|stream| stream.trigger.is_none()).map(|_| at);
         named.or(unnamed)
@@ -196,24 +210,73 @@ pub fn mean_service(scenario: &Scenario, stream: usize) -> Option<Duration> {
 
 /// What a replica may have waiting, for an autoscaler that goes by depth: the manifest's target, or what a replica works
 /// off within the objective. (With depth alone the wish settles where each job waits about that long.)
-fn depth_targets(spec: &AutoscalerSpec, scenario: &Scenario, slots: u32) -> Vec<f64> {
-    let of = |(stream, jobs): (usize, &crate::spec::scenario::Stream)| {
-        let trigger = match &jobs.trigger {
-            Some(name) => spec.triggers.iter().find(|trigger| *trigger.name == **name),
-            None => spec.triggers.get(stream),
-        };
-        if let Some(Policy::BacklogPerReplica { target }) = trigger.map(|trigger| trigger.policy) {
+fn depth_targets(spec: &AutoscalerSpec, scenario: &Scenario, services: &[Duration], slots: u32) -> Vec<f64> {
+    let of = |stream: usize| {
+        if let Some(Policy::BacklogPerReplica { target }) =
+            trigger(spec, scenario, stream).map(|trigger| trigger.policy)
+        {
             return target.as_f64();
         }
-        let rate = mean_service(scenario, stream).map_or(1.0, |service| f64::from(slots) / service.as_secs_f64());
-        (rate * scenario.slo.wait.as_secs_f64()).round().max(1.0)
+        let service = services.get(stream).map_or(1.0, Duration::as_secs_f64).max(1e-9);
+        (f64::from(slots) / service * patience(scenario).as_secs_f64()).round().max(1.0)
     };
-    scenario.streams.iter().enumerate().map(of).collect()
+    (0..scenario.streams.len()).map(of).collect()
 }
 
+/// Above how many jobs each stream wakes the workload.
 fn activation(spec: &AutoscalerSpec, scenario: &Scenario) -> Vec<f64> {
-    let of = |at: usize| spec.triggers.get(at).map_or(0.0, |trigger| trigger.activation_threshold);
+    let of = |stream: usize| trigger(spec, scenario, stream).map_or(0.0, |trigger| trigger.activation_threshold);
     (0..scenario.streams.len()).map(of).collect()
+}
+
+/// The trigger that reads a stream.
+fn trigger<'s>(spec: &'s AutoscalerSpec, scenario: &Scenario, stream: usize) -> Option<&'s TriggerSpec> {
+    match &scenario.streams.get(stream)?.trigger {
+        Some(name) => spec.triggers.iter().find(|trigger| *trigger.name == **name),
+        None => spec.triggers.get(stream),
+    }
+}
+
+/// What of the time that jobs may wait is left once a pod that they need takes work; a quarter at least, so that there is
+/// something to size by.
+fn patience(scenario: &Scenario) -> Duration {
+    let start_up: f64 = scenario.workers.start_up.iter().map(|part| Distribution::of(part).mean()).sum();
+    let start_up = Duration::try_from_secs_f64(start_up / 1e9).unwrap_or(Duration::MAX);
+    let wait = scenario.slo.wait;
+    let left = wait.saturating_sub(start_up).max(wait / 4);
+    Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(10))
+}
+
+/// A manifest's behavior as an HPA would have to be told of it. Where ours has no limit, one too wide to be met: an HPA
+/// without policies has its own.
+fn behavior(spec: &AutoscalerSpec) -> Option<HpaBehavior> {
+    let Behavior::Rules { up, down } = &spec.behavior else { return None };
+    let rules = |rules: &ScalingRules| {
+        let unlimited = RatePolicy { kind: RateKind::Pods, value: 10_000, period: Duration::from_secs(1) };
+        HpaRules {
+            window: Some(rules.stabilization_window),
+            select_policy: rules.select_policy,
+            policies: if rules.policies.is_empty() { vec![unlimited] } else { rules.policies.clone() },
+            tolerance: Some(rules.tolerance),
+        }
+    };
+    Some(HpaBehavior { up: rules(up), down: rules(down) })
+}
+
+/// A manifest's fallback in KEDA's terms. To hold is what KEDA does without one.
+fn fallback(spec: &AutoscalerSpec) -> Option<KedaFallback> {
+    let (behavior, replicas) = match spec.fallback.behavior {
+        FallbackBehavior::Hold => return None,
+        FallbackBehavior::Static { replicas } => (KedaFallbackBehavior::Static, replicas),
+        FallbackBehavior::CurrentReplicas => (KedaFallbackBehavior::CurrentReplicas, 0),
+        FallbackBehavior::CurrentReplicasIfHigher { replicas } => {
+            (KedaFallbackBehavior::CurrentReplicasIfHigher, replicas)
+        }
+        FallbackBehavior::CurrentReplicasIfLower { replicas } => {
+            (KedaFallbackBehavior::CurrentReplicasIfLower, replicas)
+        }
+    };
+    Some(KedaFallback { failure_threshold: 3, replicas, behavior })
 }
 
 fn shown(targets: &[f64]) -> String {

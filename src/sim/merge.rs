@@ -2,6 +2,7 @@
 
 use crate::sim::report::{Report, SCHEMA, Sweep};
 use crate::sim::sweep::{Shard, mark_front};
+use crate::sim::vary::MOST_POINTS;
 
 /// Puts shards together, in whatever order they come; each with its name, for messages.
 ///
@@ -15,8 +16,8 @@ pub fn merge(reports: Vec<(String, Report)>) -> Result<Report, String> {
             _ if report.schema != SCHEMA => {
                 wrong.push(format!("{name}: schema {}, and this version reads {SCHEMA}", report.schema));
             }
-            None => wrong.push(format!("{name}: no shard; make it with --shard INDEX/COUNT")),
-            Some(shard) => shards.push((shard, name, report)),
+            Some(shard) if shard.index < shard.of && shard.of <= MOST_POINTS => shards.push((shard, name, report)),
+            _ => wrong.push(format!("{name}: no shard; make it with --shard INDEX/COUNT")),
         }
     }
     shards.sort_by_key(|(shard, ..)| shard.index);
@@ -24,14 +25,19 @@ pub fn merge(reports: Vec<(String, Report)>) -> Result<Report, String> {
         wrong.push("no shard to merge".to_owned());
         return Err(wrong.join("\n"));
     };
+    let mut missing = Vec::new();
     for index in 0..first.of {
         let names: Vec<&str> =
             shards.iter().filter(|(shard, ..)| shard.index == index).map(|(_, name, _)| name.as_str()).collect();
         match names.as_slice() {
-            [] => wrong.push(format!("shard {index}/{} is missing; run it, or give its file", first.of)),
+            [] => missing.push(format!("{index}/{}", first.of)),
             [_] => {}
             several => wrong.push(format!("shard {index}/{} is there twice: {}", first.of, several.join(", "))),
         }
+    }
+    if !missing.is_empty() {
+        let are = if missing.len() == 1 { "is" } else { "are" };
+        wrong.push(format!("shard {} {are} missing; run it, or give its file", listed(&missing)));
     }
     let same = |report: &Report| {
         // Averages over seeds are those of the shard that has the table.
@@ -71,4 +77,12 @@ pub fn merge(reports: Vec<(String, Report)>) -> Result<Report, String> {
         sweep.points = points;
     }
     Ok(whole)
+}
+
+/// The first few, and how many more.
+fn listed(names: &[String]) -> String {
+    match names.split_at_checked(10) {
+        Some((first, more)) if !more.is_empty() => format!("{} and {} more", first.join(", "), more.len()),
+        _ => names.join(", "),
+    }
 }

@@ -214,10 +214,7 @@ fn size_of(text: &[u8]) -> u64 {
 }
 
 fn too_large(options: &Options, wrong: &mut Wrong) {
-    wrong.file(
-        format!("it is larger than {} bytes", options.max_bytes),
-        "export a shorter time or fewer columns, or raise the option max_bytes",
-    );
+    wrong.file(format!("it is larger than {} bytes", options.max_bytes), "export a shorter time or fewer columns");
 }
 
 /// A trace, or what is wrong with it: never neither.

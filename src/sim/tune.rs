@@ -107,7 +107,7 @@ pub fn manifests(experiment: &Experiment, documents: &Documents, tuned: &Tuned) 
     let slo = experiment.scenario.slo;
     let mut out = String::new();
     let within = format_duration(slo.wait);
-    let _ = writeln!(out, "# Found by: {} --tune", experiment.command);
+    let _ = writeln!(out, "# Found by: {}", experiment.command);
     let _ = writeln!(
         out,
         "# Expected in Scenario {} ({} seeds, 95 % intervals): {} % started within {within} (objective {} %{}),",
@@ -139,6 +139,7 @@ fn interval(estimate: Estimate) -> String {
 fn scaled_object(spec: &AutoscalerSpec, slots: u32) -> String {
     let name = &spec.id.name;
     let target = spec.target.as_ref();
+    let api_version = target.map_or("apps/v1", |target| &target.api_version);
     let kind = target.map_or("Deployment", |target| &target.kind);
     let workload = target.map_or(&**name, |target| &target.name);
     let follow = "{ stabilizationWindowSeconds: 0, policies: [{ type: Pods, value: 10000, periodSeconds: 1 }], tolerance: \"0\" }";
@@ -150,7 +151,7 @@ fn scaled_object(spec: &AutoscalerSpec, slots: u32) -> String {
          kind: ScaledObject\n\
          metadata: {{ name: {name}, namespace: {namespace} }}\n\
          spec:\n\
-         \x20 scaleTargetRef: {{ kind: {kind}, name: {workload} }}\n\
+         \x20 scaleTargetRef: {{ apiVersion: {api_version}, kind: {kind}, name: {workload} }}\n\
          \x20 minReplicaCount: {min}\n\
          \x20 maxReplicaCount: {max}\n\
          \x20 cooldownPeriod: 30\n\

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::sim::report::Field;
 use crate::spec::AutoscalerSpec;
 use crate::spec::load::{SourceText, Terms, load};
+use crate::spec::problem::{Problem, Problems};
 
 /// More combinations than this are a mistake, or a job for `--shard`.
 pub const MOST_POINTS: usize = 100_000;
@@ -61,8 +62,13 @@ fn steps(path: &str) -> Option<Vec<PathStep<'_>>> {
 /// Every combination, the last field changing first.
 ///
 /// # Errors
-/// More than [`MOST_POINTS`].
+/// More than [`MOST_POINTS`], or a field that is there twice.
 pub fn combinations(fields: &[Field]) -> Result<Vec<Vec<String>>, String> {
+    for (at, field) in fields.iter().enumerate() {
+        if fields.iter().take(at).any(|earlier| earlier.path == field.path) {
+            return Err(format!("{} is varied twice; write all of its values behind one --vary", field.path));
+        }
+    }
     let count = fields.iter().try_fold(1_usize, |count, field| count.checked_mul(field.values.len()));
     if count.is_none_or(|count| count > MOST_POINTS) {
         return Err(format!("more than {MOST_POINTS} combinations; leave values out"));
@@ -129,8 +135,15 @@ impl Documents {
         let texts: Vec<String> = documents.iter().map(ToString::to_string).collect();
         let said: Vec<String> =
             fields.iter().zip(values).map(|(field, value)| format!("{}={value}", field.path)).collect();
-        let text = SourceText { file: format!("--vary {}", said.join(" ")), text: texts.join("\n---\n") };
-        let loaded = load(&[text], &Terms::default()).map_err(|problems| problems.to_string())?;
+        let file = format!("--vary {}", said.join(" "));
+        let text = SourceText { file: file.clone(), text: texts.join("\n---\n") };
+        let loaded =
+            load(&[text], &Terms { alternatives: true, ..Terms::default() }).map_err(|Problems(problems)| {
+                // Lines are of what was written out here, which nobody has seen.
+                let said =
+                    problems.into_iter().map(|problem| format!("{file}: {}", Problem { place: None, ..problem }));
+                said.collect::<Vec<_>>().join("\n")
+            })?;
         let found = loaded.autoscalers.into_iter().find(|spec| *spec.id.name == *name);
         found.ok_or_else(|| format!("no QueueAutoscaler `{name}` in these files"))
     }

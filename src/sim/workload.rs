@@ -53,6 +53,20 @@ impl Jobs {
         self.services.iter().map(|service| u128::from(*service)).sum()
     }
 
+    /// How long a job of each stream takes on average.
+    #[must_use]
+    pub fn mean_services(&self, streams: usize) -> Vec<Duration> {
+        let mut sums = vec![(0_u128, 0_u128); streams];
+        for (at, service) in self.services.iter().enumerate() {
+            let stream = self.streams.get(at).map_or(0, |stream| usize::from(*stream));
+            if let Some((sum, count)) = sums.get_mut(stream) {
+                (*sum, *count) = (*sum + u128::from(*service), *count + 1);
+            }
+        }
+        let mean = |(sum, count): (u128, u128)| u64::try_from(sum / count.max(1)).unwrap_or(u64::MAX);
+        sums.into_iter().map(|sums| Duration::from_nanos(mean(sums))).collect()
+    }
+
     /// Makes the jobs of a scenario. `recorded` has what its traces had, in the order in which they are written.
     ///
     /// # Errors
@@ -108,7 +122,7 @@ fn made<'r>(
         if let Arrivals::Trace(file) = block {
             let Some(trace) = recorded.next() else { continue };
             let services = trace.services.as_deref();
-            for (j, arrival) in trace.arrivals.iter().enumerate().take_while(|(_, arrival)| **arrival < span) {
+            for (j, arrival) in trace.arrivals.iter().enumerate().take_while(|(_, arrival)| **arrival <= span) {
                 let service = services.and_then(|services| services.get(j)).copied();
                 // A part of a copy is one with that probability.
                 let copies = (file.scale + own.unit(j as u64)).floor();
@@ -135,8 +149,8 @@ fn made<'r>(
     let luck = Luck::new(seed, Streams::Service(at));
     let mut jobs = Vec::with_capacity(arrivals.len());
     for (i, (arrival, own)) in arrivals.into_iter().enumerate() {
-        let drawn = service.as_ref().map(|service| service.draw(luck, i as u64));
-        let Some(service) = drawn.or(own) else {
+        // What was recorded goes before what is supposed.
+        let Some(service) = own.or_else(|| service.as_ref().map(|service| service.draw(luck, i as u64))) else {
             return Err("the trace does not say how long its jobs take; write service: { fixed: 500ms } beside \
                         arrivals, or --service 500ms"
                 .to_owned());
@@ -235,8 +249,9 @@ fn generate(block: &Arrivals, luck: Luck, span: u64, emit: &mut impl FnMut(u64))
         Arrivals::Cron { size, every, at, within } => {
             let (mut at, every, within) = (nanos(*at), nanos(*every).max(1), nanos(*within));
             while at < span {
+                let each = within.min(span - at) / u64::from(*size).max(1);
                 for i in 0..u64::from(*size) {
-                    emit(at.saturating_add(within / u64::from(*size).max(1) * i));
+                    emit(at.saturating_add(each * i));
                 }
                 at = at.saturating_add(every);
             }

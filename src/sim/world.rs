@@ -169,7 +169,7 @@ impl<'a> World<'a> {
         };
         for _ in 0..setup.initial {
             let pod = world.pods.create(0);
-            world.pods.ready_from_the_beginning(pod);
+            world.pods.ready_from_the_beginning(pod, setup);
         }
         world
     }
@@ -182,7 +182,9 @@ impl<'a> World<'a> {
         let patience = span.saturating_mul(10).saturating_add(86_400 * 1_000_000_000);
         loop {
             let timer = self.due.peek().map_or(NEVER, |Reverse((at, ..))| *at);
-            let control = timer.min(scaler.next()).min(self.next_row);
+            // Where it may be given up, somebody has to look up from the work now and then.
+            let pause = self.setup.give_up_when_late.map_or(NEVER, |_| self.now.saturating_add(span / 64 + 1));
+            let control = timer.min(scaler.next()).min(self.next_row).min(pause);
             if self.work_until(control) {
                 let end = self.now.max(span);
                 if control > end {
@@ -206,7 +208,7 @@ impl<'a> World<'a> {
                 if let Some(Reverse((_, _, due))) = self.due.pop() {
                     self.carry_out(due, scaler);
                 }
-            } else {
+            } else if control == scaler.next() {
                 self.look(scaler);
             }
         }
@@ -358,7 +360,7 @@ impl<'a> World<'a> {
                 self.scale(to);
                 let mut orders = Vec::new();
                 scaler.applied(&self.view(), from, to, &mut orders);
-                self.order(&orders);
+                self.order(&orders, 0);
             }
         }
     }
@@ -375,13 +377,13 @@ impl<'a> World<'a> {
     fn look(&mut self, scaler: &mut Scaler) {
         let mut orders = Vec::new();
         scaler.wake(&self.view(), &self.queue, &mut orders);
-        self.order(&orders);
+        self.order(&orders, scaler.delay());
     }
 
-    fn order(&mut self, orders: &[Order]) {
+    fn order(&mut self, orders: &[Order], delay: u64) {
         for order in orders {
             let luck = Luck::new(self.setup.seed, Stream::Conflict);
-            let mut at = self.now.saturating_add(self.setup.actuation_delay);
+            let mut at = self.now.saturating_add(delay).saturating_add(self.setup.actuation_delay);
             let mut backoff = CONFLICT_BACKOFF;
             while luck.happens(self.attempts, self.setup.conflicts) {
                 self.attempts += 1;

@@ -40,6 +40,8 @@ pub struct Terms {
     /// Where anything may lead at all; `None` for everywhere.
     pub only_addresses: Option<Vec<String>>,
     pub limits: Limits,
+    /// The autoscalers are to be compared, not run: several may have one name, and scale one workload.
+    pub alternatives: bool,
 }
 
 /// What a set of files means.
@@ -66,7 +68,8 @@ pub fn load<T: Borrow<SourceText>>(texts: &[T], terms: &Terms) -> Result<Loaded,
         each_document(text.borrow(), &mut findings, true, |file, document, findings| {
             let (object, report) = Object::of(Some(file), document);
             findings.take(report);
-            if let Some(object) = object {
+            if let Some(object) = object.filter(|object| !(terms.alternatives && object.kind == Kind::QueueAutoscaler))
+            {
                 names.add(&object, most, findings);
                 declare_connection(&object, &mut grants, findings);
             }
@@ -83,7 +86,9 @@ pub fn load<T: Borrow<SourceText>>(texts: &[T], terms: &Terms) -> Result<Loaded,
             let (Some(object), _) = Object::of(Some(file), document) else { return };
             if object.kind == Kind::QueueAutoscaler {
                 let spec = autoscaler(&object, &grants, findings);
-                targets.add(&object, &spec, findings);
+                if !terms.alternatives {
+                    targets.add(&object, &spec, findings);
+                }
                 autoscalers.push(Arc::new(spec));
             }
         });

@@ -28,6 +28,7 @@ fn reaction(polling_interval: Duration, seed: u64) -> [f64; 3] {
         min: 0,
         max: 10,
         behavior: None,
+        fallback: None,
         keda: Some(KedaPace { polling_interval, cooldown: Duration::from_secs(300) }),
     };
     let mut setup = Setup::of(&scenario, seed, 1, 0);

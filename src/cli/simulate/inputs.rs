@@ -33,7 +33,7 @@ pub(super) fn read(args: &SimulateArgs) -> anyhow::Result<Inputs> {
     let mut worlds = texts.clone();
     worlds.extend(of_the_command_line(args));
     // Both say all that they have to say.
-    let (found, loaded) = match (scenarios(&worlds), load(&texts, &Terms::default())) {
+    let (found, loaded) = match (scenarios(&worlds), load(&texts, &Terms { alternatives: true, ..Terms::default() })) {
         (Ok(found), Ok(loaded)) => (found, loaded),
         (found, loaded) => {
             let mut all = found.err().map(|Problems(problems)| problems).unwrap_or_default();
@@ -66,6 +66,7 @@ pub(super) fn read(args: &SimulateArgs) -> anyhow::Result<Inputs> {
         let path = beside(&scenario.file, &file.file);
         let service = contestant::mean_service(&scenario, stream).map(|service| service.as_secs_f64());
         match options(file, service, slots)
+            .map_err(|error| format!("{}: {error}", path.display()))
             .and_then(|options| trace::read(&path, &options).map_err(|errors| errors.to_string()))
         {
             Ok(read) => {
@@ -134,19 +135,15 @@ fn block<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
 }
 
 fn options(file: &TraceFile, service: Option<f64>, slots: u32) -> Result<Options, String> {
-    let known = |names: Vec<&str>| names.join(", ");
     let format = match &file.format {
         None => None,
         Some(name) => Some(Format::named(name).ok_or_else(|| {
-            format!("unknown format `{name}`; write one of {}", known(Format::ALL.map(Format::name).to_vec()))
+            format!("unknown format `{name}`; write one of {}", Format::ALL.map(Format::name).join(", "))
         })?),
     };
     let mut map = Vec::new();
     for (role, column) in &file.columns {
-        let role = Role::named(role).ok_or_else(|| {
-            format!("unknown role `{role}`; write one of {}", known(Role::ALL.map(Role::name).to_vec()))
-        })?;
-        map.push((role, column.clone()));
+        map.push((named(role)?, column.clone()));
     }
     Ok(Options {
         format,
@@ -158,6 +155,19 @@ fn options(file: &TraceFile, service: Option<f64>, slots: u32) -> Result<Options
         slots,
         ..Options::default()
     })
+}
+
+fn named(role: &str) -> Result<Role, String> {
+    Role::named(role)
+        .ok_or_else(|| format!("unknown role `{role}`; write one of {}", Role::ALL.map(Role::name).join(", ")))
+}
+
+/// `arrivals=value`, for `--column`.
+pub(super) fn column(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((role, column)) if !column.is_empty() => named(role).map(|_| text.to_owned()),
+        _ => Err(format!("`{text}` names no column; write ROLE=NAME, e.g. arrivals=value")),
+    }
 }
 
 /// What a reconstruction leaves open.
@@ -212,6 +222,9 @@ fn command(args: &SimulateArgs) -> String {
     word("seeds", args.seeds.map(|seeds| seeds.to_string()));
     for field in &args.vary {
         word("vary", Some(quoted(&format!("{}={}", field.path, field.values.join(",")))));
+    }
+    if args.tune {
+        words.push("--tune".to_owned());
     }
     words.join(" ")
 }

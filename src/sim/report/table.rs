@@ -12,7 +12,11 @@ use super::{Estimate, Policy, Report, Sweep};
 pub fn text(report: &Report, width: Option<u16>) -> String {
     let about = &report.scenario;
     let mut out = String::new();
-    let _ = writeln!(out, "{}\n{}\n", report.verdict, report.feasibility);
+    // A shard other than the first has its part of the sweep, and nothing else.
+    let whole = !report.policies.is_empty();
+    if whole {
+        let _ = writeln!(out, "{}\n{}\n", report.verdict, report.feasibility);
+    }
     let _ = writeln!(
         out,
         "{}: {} jobs in {}, {} slots busy on average ({} a replica), start-up {}, objective {} % within {}, {} seed{}",
@@ -27,13 +31,15 @@ pub fn text(report: &Report, width: Option<u16>) -> String {
         about.seeds.len(),
         if about.seeds.len() == 1 { "" } else { "s" },
     );
-    let _ = writeln!(out, "\n{}\n", league(report, width));
-    out.push_str(
+    if whole {
+        let _ = writeln!(out, "\n{}\n", league(report, width));
+        out.push_str(
         "cost: replica-seconds over what the jobs need. regret: cost above the best of hindsight with the same longest\n\
          wait (of which nobody could save who has to see a job first). rev: changes of direction within 10 minutes.\n\n",
     );
-    for policy in &report.policies {
-        let _ = writeln!(out, "{}: {}", policy.name, policy.setting);
+        for policy in &report.policies {
+            let _ = writeln!(out, "{}: {}", policy.name, policy.setting);
+        }
     }
     if let Some(sweep) = &report.sweep {
         let _ = writeln!(out, "\n{}", swept(sweep, width));

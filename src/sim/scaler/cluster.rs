@@ -6,7 +6,9 @@
 
 use super::{Order, Sight, View, nanos, phase};
 use crate::engine::hpa::{ControllerOptions, Hpa, HpaBehavior, HpaSpec, Inputs, MetricReading, RescaleReason};
-use crate::engine::keda::{KedaExecutor, KedaSpec, KedaTrigger, MetricType, TriggerPoll, Workload, metric_milli};
+use crate::engine::keda::{
+    KedaExecutor, KedaFallback, KedaSpec, KedaTrigger, MetricType, TriggerPoll, Workload, metric_milli,
+};
 use crate::model::{Replicas, Tick};
 use crate::sim::world::{NEVER, Queue};
 use crate::spec::MilliValue;
@@ -28,6 +30,8 @@ pub struct Baseline {
     pub max: Replicas,
     /// `None`: an HPA without the block.
     pub behavior: Option<HpaBehavior>,
+    /// KEDA's.
+    pub fallback: Option<KedaFallback>,
     /// `None`: no KEDA, an HPA alone.
     pub keda: Option<KedaPace>,
 }
@@ -65,6 +69,7 @@ impl Cluster {
             min: baseline.min,
             max: baseline.max,
             cooldown: pace.map_or(std::time::Duration::ZERO, |pace| pace.cooldown),
+            fallback: baseline.fallback,
             ..KedaSpec::new(triggers)
         };
         let polling_interval = pace.map_or(0, |pace| nanos(pace.polling_interval));
@@ -89,6 +94,11 @@ impl Cluster {
 
     pub(super) fn next(&self) -> u64 {
         self.next_poll.min(self.next_sync)
+    }
+
+    /// From what was seen to the wish: whoever asks is told so much later.
+    pub(super) fn delay(&self) -> u64 {
+        self.sight.delay
     }
 
     pub(super) fn wanted(&self) -> Option<Replicas> {

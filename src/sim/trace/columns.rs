@@ -111,7 +111,7 @@ fn mapped(sample: &Sample<'_>, options: &Options, wrong: &mut Wrong) -> Vec<Colu
                 found.push(Column { index, name: to.clone(), role: *role, unit, weak: false });
             }
             None => wrong.file(
-                format!("there is no column `{to}`, which the option map names for {}", role.name()),
+                format!("there is no column `{to}`, which --column names for {}", role.name()),
                 format!("its columns are {}", listed(sample.names.iter().map(String::as_str))),
             ),
         }
@@ -145,7 +145,7 @@ fn one_each(found: &[Column], wrong: &mut Wrong) -> Vec<Column> {
             let names = listed(of.iter().map(|column| column.name.as_str()));
             wrong.file(
                 format!("columns {names} could each be the {}", role.name()),
-                format!("choose with the option map, e.g. {}={}", role.name(), first.name),
+                format!("choose with --column, e.g. {}={}", role.name(), first.name),
             );
         }
         columns.extend(of.into_iter().take(1).cloned());
@@ -161,8 +161,8 @@ fn one_each(found: &[Column], wrong: &mut Wrong) -> Vec<Column> {
 fn no_time(sample: &Sample<'_>, wrong: &mut Wrong) {
     let like = (0..sample.names.len()).find(|column| sample.all(*column, looks_like_time));
     let cure = match like.map(|column| sample.name(column)) {
-        Some(name) => format!("`{name}` looks like it: use the option map: time={name}"),
-        None => "name it `timestamp`, or use the option map: time=COLUMN".to_owned(),
+        Some(name) => format!("`{name}` looks like it: use --column: time={name}"),
+        None => "name it `timestamp`, or use --column: time=COLUMN".to_owned(),
     };
     let names = listed(sample.names.iter().map(String::as_str));
     wrong.row("time", Some(1), "", || (format!("no column is the time; there are {names}"), cure));
@@ -214,8 +214,8 @@ fn rows(
                     (
                         format!("what is counted in {names} is not told by the name"),
                         format!(
-                            "use the option map: arrivals={first} (per row), rate=, enqueued= (a counter), depth= or \
-                             service=; or the option rows: events, if each row is an item that came"
+                            "use --column: arrivals={first} (per row), rate=, enqueued= (a counter), depth= or \
+                             service="
                         ),
                     )
                 });

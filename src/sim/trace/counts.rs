@@ -13,7 +13,7 @@ pub(super) fn import(job: &Job<'_>, input: &mut dyn BufRead, wrong: &mut Wrong) 
     let options = job.options;
     let width = options.bin.unwrap_or(SECOND);
     if width == 0 || width > 1 << 60 {
-        wrong.file("the option bin is no width of a bin", "give it in ns: 1000000000 is a second");
+        wrong.file("--bin is no width of a bin", "e.g. --bin 1s");
         return None;
     }
     let mut trace = Trace::new(job.name, Format::Counts);
@@ -51,7 +51,7 @@ pub(super) fn import(job: &Job<'_>, input: &mut dyn BufRead, wrong: &mut Wrong) 
     });
     match full {
         Some("") => too_many(job, wrong),
-        Some(message) => wrong.file(message, "is the option bin in ns?"),
+        Some(message) => wrong.file(message, "is --bin right?"),
         None if read && bins == 0 && wrong.is_empty() => wrong.file("there are no counts in it", "write one per bin"),
         None => {}
     }

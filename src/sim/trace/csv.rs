@@ -53,7 +53,7 @@ pub(super) fn import(job: &Job<'_>, head: &[u8], input: &mut dyn BufRead, wrong:
     }
     if first.is_empty() && job.options.format.is_none() && names.iter().all(|name| classify(name).is_none()) {
         // A sentence with a comma in it.
-        wrong.file("its format is not known", format!("{KNOWN}; the option format tells which it is"));
+        wrong.file("its format is not known", format!("{KNOWN}; format: in a Scenario tells which it is"));
         return None;
     }
     if first.is_empty() {

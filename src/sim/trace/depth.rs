@@ -113,9 +113,9 @@ fn workers<'a>(job: &Job<'_>, recorded: &'a Recorded, depth: &Series, wrong: &mu
     let counted = workers.replicas.is_some() || workers.recorded.is_some() || in_flight.is_some();
     if !counted || options.service.is_none() {
         let missing = match (counted, options.service) {
-            (false, None) => "the options replicas and service (seconds)",
-            (false, Some(_)) => "the option replicas",
-            (true, _) => "the option service (seconds)",
+            (false, None) => "--replicas and --service",
+            (false, Some(_)) => "--replicas",
+            (true, _) => "--service",
         };
         wrong.column(
             &depth.name,
@@ -123,7 +123,7 @@ fn workers<'a>(job: &Job<'_>, recorded: &'a Recorded, depth: &Series, wrong: &mu
              a minute come and go, or a thousand a second",
             format!(
                 "add a counter of what was enqueued or completed, or bound the arrivals with {missing}; if it counts \
-                 arrivals per row, use the option map: arrivals={}",
+                 arrivals per row, use --column: arrivals={}",
                 depth.name
             ),
         );
@@ -131,16 +131,16 @@ fn workers<'a>(job: &Job<'_>, recorded: &'a Recorded, depth: &Series, wrong: &mu
     }
     let fine = |number: f64, least: f64, most: f64| number.is_finite() && number >= least && number <= most;
     if !fine(workers.service, 1e-9, 1e9) {
-        wrong.file(format!("the option service is {}", workers.service), "give the mean seconds of service");
+        wrong.file(format!("--service is {} s", workers.service), "give the mean seconds of service");
     }
     if !fine(workers.error, 0.0, 0.95) {
-        wrong.file(format!("the option service_error is {}", workers.error), "give a share from 0 to 0.95");
+        wrong.file(format!("the error of the service is {}", workers.error), "give a share from 0 to 0.95");
     }
     if !workers.replicas.is_none_or(|replicas| fine(replicas, 0.0, 1e6)) {
-        wrong.file("the option replicas is no number of replicas", "give the replicas that worked");
+        wrong.file("--replicas is no number of replicas", "give the replicas that worked");
     }
     if options.slots == 0 {
-        wrong.file("the option slots is 0", "give how many items a replica works on at once");
+        wrong.file("--slots is 0", "give how many items a replica works on at once");
     }
     wrong.is_empty().then_some(workers)
 }

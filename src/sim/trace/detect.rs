@@ -23,7 +23,7 @@ pub(super) fn format(head: &[u8], wrong: &mut Wrong) -> Option<Format> {
         Some(_) => lines(text),
     };
     if found.is_none() {
-        wrong.file("its format is not known", format!("{KNOWN}; the option format tells which it is"));
+        wrong.file("its format is not known", format!("{KNOWN}; format: in a Scenario tells which it is"));
     }
     found
 }

@@ -56,7 +56,7 @@ pub(super) fn of_counts(
 ) -> Option<Flow> {
     let width = options.bin.or_else(|| usual(&series.samples)).filter(|width| (1..1 << 60).contains(width));
     let Some(width) = width else {
-        wrong.column(&series.name, "one row does not tell how long its bin is", "tell it with the option bin");
+        wrong.column(&series.name, "one row does not tell how long its bin is", "tell it with --bin");
         return None;
     };
     let step = i64::try_from(width).unwrap_or(i64::MAX);
@@ -112,7 +112,7 @@ pub(super) fn of_counter(
         wrong.column(
             &series.name,
             format!("it goes down in {resets} of {all} steps, which a counter does not"),
-            format!("if it counts per row, use the option map: arrivals={0} (a depth: depth={0})", series.name),
+            format!("if it counts per row, use --column: arrivals={0} (a depth: depth={0})", series.name),
         );
         return None;
     }

@@ -33,7 +33,7 @@ pub(super) fn choose(
             (0..).zip(&found).filter(|(at, series)| matches(selector, *at, series)).map(|(at, _)| at).collect();
         if of.is_empty() {
             wrong.file(
-                format!("there is no series `{selector}`, which the option map names for {}", role.name()),
+                format!("there is no series `{selector}`, which --column names for {}", role.name()),
                 format!("its series are {}", listed(found.iter().map(|series| series.name.as_str()))),
             );
         }
@@ -53,7 +53,7 @@ pub(super) fn choose(
     if chosen.is_empty() && wrong.is_empty() {
         wrong.file(
             format!("what its {} series are is not told by their names: {}", found.len(), listed(rest.iter().copied())),
-            "use the option map: depth=, arrivals= (per step), rate= (per second), enqueued= or completed= (counters), \
+            "use --column: depth=, arrivals= (per step), rate= (per second), enqueued= or completed= (counters), \
              replicas=; each a name, name{label=\"value\"}, or #1",
         );
     } else if !rest.is_empty() {
@@ -80,7 +80,7 @@ fn guessed(role: Role, found: &[Found], chosen: &mut BTreeMap<Role, Vec<usize>>,
         wrong.file(
             format!("{} series could each be the {}: {}", of.len(), role.name(), listed(names())),
             format!(
-                "choose with the option map, e.g. {}={}; a selector that fits several adds them up",
+                "choose with --column, e.g. {}={}; a selector that fits several adds them up",
                 role.name(),
                 names().next().unwrap_or_default()
             ),

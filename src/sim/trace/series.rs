@@ -84,7 +84,7 @@ pub(super) fn assemble(job: &Job<'_>, mut recorded: Recorded, setting: Setting, 
 pub(super) fn too_many(job: &Job<'_>, wrong: &mut Wrong) {
     wrong.file(
         format!("it has more than {} arrivals or rows", job.options.max_arrivals),
-        "import a shorter time, or raise the option max_arrivals (8 bytes of memory each)",
+        "import a shorter time (8 bytes of memory each)",
     );
 }
 

@@ -104,14 +104,14 @@ impl<'a> Table<'a> {
             notes.push("times have no zone: taken for UTC".to_owned());
         }
         if let Some(Kind::Relative(unit)) = moments.kind() {
-            notes.push(format!("times are taken for {} since the beginning (option time_unit)", unit_name(unit)));
+            notes.push(format!("times are taken for {} since the beginning", unit_name(unit)));
         }
         let setting = Setting { origin, absolute: moments.absolute(), patience: 3.0, stamp: Stamp::Start };
         let mut trace = match shape {
             Shape::Events(events) => {
                 if columns.iter().any(|column| column.role != Role::Service) {
                     notes.push(match job.options.seconds_per_token {
-                        None => "it has tokens; services come of them with the option seconds_per_token".to_owned(),
+                        None => "it has tokens; services come of them with --seconds-per-token".to_owned(),
                         Some(SecondsPerToken { input, output }) => {
                             format!("services are {input} s for each token read and {output} s for each written")
                         }
@@ -207,7 +207,7 @@ fn service<'r>(
                         Some(_) if negative => format!("{} is negative", quoted(text)),
                         Some(value) => format!("{} is a service of {value} s", quoted(text)),
                     };
-                    (message, "write seconds, or tell the unit with the option service_unit".to_owned())
+                    (message, "write seconds, or the unit into the column's name: duration_ms".to_owned())
                 });
                 return Err(());
             }

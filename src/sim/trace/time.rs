@@ -74,7 +74,7 @@ impl Moments {
                 return Err((
                     "mixed",
                     format!("{} is {}, but the first time is {}{place}", quoted(cell), kind.name(), first.name()),
-                    "write all times of the column in one unit, or tell it with the option time_unit".to_owned(),
+                    "write all times of the column in one unit".to_owned(),
                 ));
             }
             Some(_) => {}
@@ -83,7 +83,7 @@ impl Moments {
             return Err((
                 "range",
                 format!("{} read as {} is outside of the years 1990 to 2100", quoted(cell), kind.name()),
-                "is this the column of the time? Tell its unit with the option time_unit".to_owned(),
+                "is this the column of the time?".to_owned(),
             ));
         }
         Ok(at)
@@ -91,7 +91,7 @@ impl Moments {
 
     fn number(&self, cell: &[u8]) -> Result<(i64, Kind), NoTime> {
         let range = || {
-            let cure = "is this the column of the time? Tell its unit with the option time_unit";
+            let cure = "is this the column of the time?";
             ("range", format!("{} is too large for a time", quoted(cell)), cure.to_owned())
         };
         let Some((negative, whole, billionths)) = decimal(cell) else {

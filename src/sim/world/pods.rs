@@ -164,9 +164,12 @@ impl Pods {
         pod
     }
 
-    pub(super) fn ready_from_the_beginning(&mut self, pod: u32) {
-        self.is_present();
-        self.becomes_ready(pod, 0);
+    /// Without a start-up, where the cluster has room for it.
+    pub(super) fn ready_from_the_beginning(&mut self, pod: u32, setup: &Setup) {
+        if setup.capacity.is_none_or(|capacity| self.present < capacity) {
+            self.is_present();
+            self.becomes_ready(pod, 0);
+        }
     }
 
     fn is_present(&mut self) {

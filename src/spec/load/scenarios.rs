@@ -35,6 +35,7 @@ pub fn scenarios<T: Borrow<SourceText>>(texts: &[T]) -> Result<Vec<Scenario>, Pr
             }
         });
     }
+    findings.sort(texts);
     if findings.problems.is_empty() { Ok(scenarios) } else { Err(Problems(findings.problems)) }
 }
 
@@ -59,6 +60,12 @@ fn one(file: &str, document: &Node, report: &mut Report<'_>) -> Scenario {
             None
         }
     };
-    let body: ScenarioBody = body.map(serde_json::from_value).transpose().unwrap_or_default().unwrap_or_default();
+    let body: ScenarioBody = body.map_or_else(ScenarioBody::default, |body| {
+        serde_json::from_value(body).unwrap_or_else(|error| {
+            // The schema and serde's types are one; this is a mistake of ours, and no reason to accept half of it.
+            report.problem("spec", format!("cannot be read: {error}"), "please report this");
+            ScenarioBody::default()
+        })
+    });
     validate::scenario(file, name.as_deref().unwrap_or_default(), &body, report)
 }

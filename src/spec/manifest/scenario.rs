@@ -28,7 +28,7 @@ pub struct ScenarioBody {
     /// How a wish becomes a change.
     pub actuation: Option<Actuation>,
     /// Replicas that are ready at the beginning. Default: minReplicas.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 100_000))]
     pub initial_replicas: Option<i32>,
     /// Runs with other luck, each. Default 5.
     #[schemars(range(min = 1, max = 1000))]
@@ -346,9 +346,10 @@ pub struct Termination {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Unfinished {
-    /// It is gone.
+    // No documentation comments here: the schema would become one that lists no words to choose from.
+    // It is gone.
     Lost,
-    /// It goes back to the queue after its visibility timeout, and is done from the beginning.
+    // It goes back to the queue after its visibility timeout, and is done from the beginning.
     Redelivered,
 }
 
@@ -356,13 +357,13 @@ pub enum Unfinished {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Victim {
-    /// The one that became ready last.
+    // The one that became ready last.
     Newest,
-    /// The one that became ready first.
+    // The one that became ready first.
     Oldest,
-    /// Any.
+    // Any.
     Random,
-    /// The one with the least to do (pod-deletion-cost).
+    // The one with the least to do (pod-deletion-cost).
     IdleFirst,
 }
 

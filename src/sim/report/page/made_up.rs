@@ -400,6 +400,7 @@ pub(super) fn report() -> Report {
             .collect(),
         hindsight: hindsight(loads.first().map(Vec::as_slice).unwrap_or_default()),
         sweep: Some(sweep(2)),
+        shard: None,
     }
 }
 

@@ -17,11 +17,11 @@ fn a_depth_alone_is_refused_with_the_reason() {
         errors.starts_with("t (depth): it is taken for a depth, and a depth alone does not tell arrivals"),
         "{errors}"
     );
-    assert!(errors.contains("the options replicas and service (seconds)"), "{errors}");
+    assert!(errors.contains("--replicas and --service"), "{errors}");
     let half = Options { service: Some(1.0), ..Options::default() };
-    assert!(refused(text, &half).to_string().contains("with the option replicas;"));
+    assert!(refused(text, &half).to_string().contains("with --replicas;"));
     let errors = refused("timestamp,value\n0,5\n10,5\n", &Options::default()).to_string();
-    assert!(errors.contains("if it counts arrivals per row, use the option map: arrivals=value"), "{errors}");
+    assert!(errors.contains("if it counts arrivals per row, use --column: arrivals=value"), "{errors}");
 }
 
 #[test]

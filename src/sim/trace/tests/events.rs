@@ -28,7 +28,7 @@ fn tokens_become_services_if_told_how() {
     let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,4808,10\n2023-11-16 18:17:04.0319600,3180,8\n";
     let plain = imported(text, &Options::default());
     assert_eq!((plain.arrivals, plain.services.as_ref()), (vec![0, 52_000_000], None));
-    assert!(plain.notes.iter().any(|note| note.contains("seconds_per_token")));
+    assert!(plain.notes.iter().any(|note| note.contains("--seconds-per-token")));
     let told = Options { seconds_per_token: Some(SecondsPerToken { input: 0.001, output: 0.1 }), ..Options::default() };
     assert_eq!(imported(text, &told).services, Some(vec![5_808_000_000, 3_980_000_000]));
     let same = Options { seconds_per_token: Some(SecondsPerToken::same(0.5)), ..Options::default() };

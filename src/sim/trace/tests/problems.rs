@@ -16,9 +16,9 @@ fn every_wrong_row_at_once() {
          t:4 (depth): `many` is no number; write a number with a point, or leave the cell empty where nothing is known\n\
          t:5 (depth): `-4` is negative, and depth never is; leave the cell empty where nothing is known\n\
          t:6 (timestamp): `1700000040000` is milliseconds since 1970, but the first time is seconds since 1970 (line 2); \
-         write all times of the column in one unit, or tell it with the option time_unit\n\
+         write all times of the column in one unit\n\
          t:7 (timestamp): `300000000` read as seconds since 1970 is outside of the years 1990 to 2100; \
-         is this the column of the time? Tell its unit with the option time_unit\n\
+         is this the column of the time?\n\
          t:8 (timestamp): the row has no time; each row needs one\n\
          t:9 (depth): `1e300` is too large for depth; is this the right column?"
     );
@@ -56,23 +56,23 @@ fn questions_are_asked() {
     for (text, part) in [
         (
             "timestamp,depth,backlog\n1,1,1\n",
-            "t: columns `depth`, `backlog` could each be the depth; choose with the option map, e.g. depth=depth",
+            "t: columns `depth`, `backlog` could each be the depth; choose with --column, e.g. depth=depth",
         ),
         (
             "timestamp,foo,bar\n1,1,1\n",
-            "t:1: what is counted in `foo`, `bar` is not told by the name; use the option map: arrivals=foo",
+            "t:1: what is counted in `foo`, `bar` is not told by the name; use --column: arrivals=foo",
         ),
         ("date,time,depth\n1,1,1\n", "t: columns `date`, `time` could each be the time"),
         (
             "zeit,depth\n1700000000,1\n",
-            "t:1: no column is the time; there are `zeit`, `depth`; `zeit` looks like it: use the option map: time=zeit",
+            "t:1: no column is the time; there are `zeit`, `depth`; `zeit` looks like it: use --column: time=zeit",
         ),
-        ("a,depth\nx,1\n", "name it `timestamp`, or use the option map: time=COLUMN"),
+        ("a,depth\nx,1\n", "name it `timestamp`, or use --column: time=COLUMN"),
         ("1700000000,5\n1700000010,6\n", "t:1: the first line has no names, it looks like a row: `1700000000`"),
         ("1700000000 5\n1700000010 6\n", "the first line has no names"),
         (
             "timestamp,arrivals\n1700000000,5\n",
-            "t (arrivals): one row does not tell how long its bin is; tell it with the option bin",
+            "t (arrivals): one row does not tell how long its bin is; tell it with --bin",
         ),
         ("timestamp,enqueued_total\n1700000000,5\n", "a counter of one sample"),
         ("timestamp,replicas\n1,1\n2,2\n", "t: nothing in it tells arrivals; it needs arrivals per bin"),
@@ -82,10 +82,7 @@ fn questions_are_asked() {
         assert!(errors.contains(part), "{errors}");
     }
     let errors = refused("timestamp,a\n1,1\n", &mapped(&[(Role::Depth, "b")])).to_string();
-    assert_eq!(
-        errors,
-        "t: there is no column `b`, which the option map names for depth; its columns are `timestamp`, `a`"
-    );
+    assert_eq!(errors, "t: there is no column `b`, which --column names for depth; its columns are `timestamp`, `a`");
 }
 
 #[test]
@@ -123,9 +120,7 @@ fn files_are_read_like_texts() {
     let small = read(&path, &Options { max_bytes: 10, ..Options::default() }).unwrap_err().to_string();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(trace, same);
-    assert!(small.ends_with(
-        "it is larger than 10 bytes; export a shorter time or fewer columns, or raise the option max_bytes"
-    ));
+    assert!(small.ends_with("it is larger than 10 bytes; export a shorter time or fewer columns"));
     for path in ["/", "/no/such/file"] {
         let errors = read(Path::new(path), &Options::default()).unwrap_err().to_string();
         assert!(errors.contains("it cannot be read: "), "{errors}");

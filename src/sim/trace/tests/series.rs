@@ -82,7 +82,7 @@ fn a_counter_that_often_falls_is_none() {
     let rows: String = (0..20).map(|i| format!("{i},{}\n", i * 7 % 5)).collect();
     let errors = refused(&format!("timestamp,enqueued\n{rows}"), &Options::default()).to_string();
     assert!(errors.starts_with("t (enqueued): it goes down in "), "{errors}");
-    assert!(errors.contains("map: arrivals=enqueued"), "{errors}");
+    assert!(errors.contains("--column: arrivals=enqueued"), "{errors}");
     refused("timestamp,enqueued\n0,5\n1,3\n2,6\n3,2\n", &Options::default());
 }
 

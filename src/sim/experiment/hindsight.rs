@@ -1,0 +1,224 @@
+//! What hindsight could have done, and what those who only react would need.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::{Experiment, SECOND, nanos, rounded, seconds};
+use crate::model::Replicas;
+use crate::sim::bound::{self, Problem, Refusal};
+use crate::sim::contestant::{Contestant, Who};
+use crate::sim::report::{Kind, Least, Policy, Regret, Step};
+use crate::sim::score::Score;
+use crate::sim::workload::Jobs;
+use crate::sim::world::{Setup, World};
+use crate::spec::AutoscalerSpec;
+
+/// The bound's step where nothing speaks for another: the HPA's own pace.
+const STEP: u64 = 15_000_000_000;
+
+impl Experiment {
+    pub(super) fn regret(&self, setup: &Setup, jobs: &Jobs, score: &Score, slots: u32) -> Option<Regret> {
+        let most = self.autoscalers.iter().map(|spec| spec.bounds.max).max().unwrap_or(0);
+        // Hindsight may have as many as anybody, and as many as there were while some of them ended.
+        let most = u32::try_from(most).unwrap_or(0);
+        if !score.drained || score.lost > 0 || score.left > 0 {
+            return None;
+        }
+        let wait = score.longest_detour;
+        let problem = Problem {
+            jobs: bound::Jobs { arrivals: &jobs.arrivals, services: &jobs.services },
+            slots,
+            start_up: rounded_down(score.shortest_start.unwrap_or(0)),
+            wait,
+            max: score.peak.max(most),
+            initial: u32::try_from(setup.initial).unwrap_or(0),
+            step: step(jobs.span),
+        };
+        let best = tried(problem, bound::cost).ok()?;
+        if best == 0 {
+            return None;
+        }
+        let percent = |cost: u128| (cost as f64 / best as f64 - 1.0) * 100.0;
+        let total = percent(score.cost);
+        // Who learns of a job only when it is seen, and starts a pod for it then, has so much less time for it.
+        let blind = nanos(self.scenario.sampling.delay)
+            .saturating_add(setup.actuation_delay)
+            .saturating_add(rounded(setup.mean_start_up()));
+        let unavoidable = tried(Problem { wait: wait.saturating_sub(blind), ..problem }, bound::cost)
+            .map_or(total, |cost| percent(cost).clamp(0.0, total.max(0.0)));
+        Some(Regret {
+            wait_seconds: wait as f64 / SECOND,
+            bound: best as f64 / SECOND,
+            percent: total,
+            unavoidable_percent: unavoidable,
+            own_percent: total - unavoidable,
+        })
+    }
+
+    /// The frontier, and what hindsight would have done.
+    pub(super) fn hindsight(
+        &self,
+        jobs: &Jobs,
+        slots: u32,
+        max: Replicas,
+        first: Option<&Contestant>,
+    ) -> (Vec<Least>, Vec<Step>) {
+        let initial = first.map_or(0, |who| who.initial);
+        let setup = Setup::of(&self.scenario, self.first_seed, slots, initial);
+        let slo = nanos(self.scenario.slo.wait);
+        let problem = Problem {
+            jobs: bound::Jobs { arrivals: &jobs.arrivals, services: &jobs.services },
+            slots,
+            start_up: rounded_down(rounded(setup.mean_start_up())),
+            wait: slo,
+            max: u32::try_from(max).unwrap_or(0),
+            initial: u32::try_from(initial).unwrap_or(0),
+            step: step(jobs.span),
+        };
+        let shares = [0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 10.0, 30.0];
+        let frontier = shares
+            .into_par_iter()
+            .map(|share| {
+                let wait = rounded(slo as f64 * share);
+                let cost = tried(Problem { wait, ..problem }, bound::cost).ok();
+                Least { wait_seconds: wait as f64 / SECOND, cost: cost.map(|cost| cost as f64 / SECOND) }
+            })
+            .collect();
+        let mut steps: Vec<Step> = Vec::new();
+        let mut used = problem.step;
+        let schedule = tried(problem, |problem| {
+            used = problem.step;
+            bound::schedule(problem)
+        });
+        if let Ok(found) = schedule {
+            for (i, replicas) in found.schedule.iter().enumerate() {
+                if steps.last().is_none_or(|step| step.replicas != *replicas) {
+                    steps.push(Step { at: i as f64 * used as f64 / SECOND, replicas: *replicas });
+                }
+            }
+        }
+        (frontier, steps)
+    }
+
+    /// The smallest number of replicas that meets the objective from beginning to end.
+    pub(super) fn best_static(&self, jobs: &Jobs, slots: u32, max: Replicas) -> Option<Replicas> {
+        let meets = |replicas: Replicas| {
+            let mut setup = Setup::of(&self.scenario, self.first_seed, slots, replicas);
+            setup.give_up_when_late = Some(allowed(self.scenario.slo.share, jobs.len()));
+            let score = World::new(&setup, jobs).run(&mut Contestant::fixed(replicas).scaler(&self.scenario, 0));
+            score.drained && score.on_time() >= self.scenario.slo.share
+        };
+        least(1, max, meets)
+    }
+
+    /// What it would take where nobody who only reacts can do it.
+    pub(super) fn feasibility(
+        &self,
+        contestants: &[Contestant],
+        policies: &[Policy],
+        jobs: &Jobs,
+        slots: u32,
+        best_static: Option<Replicas>,
+    ) -> String {
+        let slo = self.scenario.slo;
+        let start_up = Setup::of(&self.scenario, 0, slots, 0).mean_start_up() / SECOND;
+        let blind = start_up + self.scenario.sampling.delay.as_secs_f64() + self.scenario.actuation.delay.as_secs_f64();
+        let wait = slo.wait.as_secs_f64();
+        let percent = slo.share * 100.0;
+        let ours = policies.iter().any(|policy| policy.kind == Kind::Tidegate && policy.meets_slo);
+        let reactively = if blind > wait {
+            format!(
+                "A pod takes work {} after it is seen to be needed, and jobs may wait {}: what comes beyond the \
+                 replicas that are ready is late, whoever reacts to it.",
+                seconds(blind),
+                seconds(wait)
+            )
+        } else {
+            format!(
+                "{} of the {} that jobs may wait pass until a pod that is seen to be needed takes work.",
+                seconds(blind),
+                seconds(wait)
+            )
+        };
+        if ours {
+            return reactively;
+        }
+        let Some(Contestant { who: Who::Ours { spec, streams }, .. }) = contestants.first() else { return reactively };
+        let meets = |min: Replicas| {
+            let mut raised = AutoscalerSpec::clone(spec);
+            (raised.bounds.min, raised.bounds.idle) = (min, None);
+            let who = Contestant {
+                name: String::new(),
+                kind: Kind::Tidegate,
+                setting: String::new(),
+                initial: min,
+                who: Who::Ours { spec: Arc::new(raised), streams: streams.clone() },
+            };
+            let mut setup = self.setup(&who, self.first_seed, slots);
+            setup.give_up_when_late = Some(allowed(slo.share, jobs.len()));
+            let score = World::new(&setup, jobs).run(&mut who.scaler(&self.scenario, self.first_seed));
+            score.drained && score.on_time() >= slo.share
+        };
+        let floor = least(spec.bounds.min + 1, spec.bounds.max, meets);
+        let cure = match (floor, best_static) {
+            (Some(floor), _) => format!("minReplicas: {floor} would meet {percent} % here (seed {}).", self.first_seed),
+            (None, Some(size)) => format!("{size} replicas all the time would meet {percent} % here."),
+            (None, None) => format!(
+                "Not even {} replicas all the time (maxReplicas) meet {percent} % here: allow more of them, or longer waits.",
+                spec.bounds.max
+            ),
+        };
+        format!("{reactively} {cure}")
+    }
+}
+
+/// A shorter start-up is a bound as well, and a round one has the bound's arithmetic fit into narrow integers.
+fn rounded_down(start_up: u64) -> u64 {
+    start_up / 100_000_000 * 100_000_000
+}
+
+/// Fine enough for short experiments: the bound leaves out what is less than a replica's step of work.
+fn step(span: u64) -> u64 {
+    let fine = (span / 2000).clamp(100_000_000, STEP);
+    fine / 100_000_000 * 100_000_000
+}
+
+/// With a coarser step, where the finer one is more than anybody waits for.
+fn tried<T>(mut problem: Problem<'_>, mut solve: impl FnMut(&Problem<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
+    for _ in 0..8 {
+        match solve(&problem) {
+            Err(Refusal::TooLarge { step, .. }) if step > problem.step => problem.step = step,
+            answer => return answer,
+        }
+    }
+    solve(&problem)
+}
+
+/// Jobs that may be late.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+fn allowed(share: f64, jobs: usize) -> u64 {
+    ((1.0 - share) * jobs as f64) as u64
+}
+
+/// The least number in `from..=to` that does, where all above one that does, do. Three are tried at once, however many
+/// threads there are: the answer is the same.
+fn least(from: Replicas, to: Replicas, does: impl Fn(Replicas) -> bool + Sync) -> Option<Replicas> {
+    if from > to || !does(to) {
+        return None;
+    }
+    let (mut low, mut high) = (from, to);
+    while low < high {
+        let quarter = (high - low) / 4;
+        let tried = [low + quarter, low + (high - low) / 2, high - 1 - quarter];
+        let found: Vec<bool> = tried.par_iter().map(|replicas| does(*replicas)).collect();
+        for (replicas, does) in tried.into_iter().zip(found) {
+            if does && replicas < high {
+                high = replicas;
+            } else if !does && replicas < high {
+                low = low.max(replicas + 1);
+            }
+        }
+    }
+    Some(high)
+}
