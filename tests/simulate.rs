@@ -14,6 +14,7 @@
 
 mod simulate {
     pub mod keda;
+    pub mod suite;
     pub mod theory;
     pub mod worlds;
 }
