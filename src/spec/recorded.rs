@@ -174,7 +174,7 @@ fn is_built_in(trigger: &TriggerSpec) -> bool {
     trigger.connection.server == Server::Memory && &*trigger.connection.name == "memory"
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// Why it is no such thing.
