@@ -77,7 +77,7 @@ impl Header {
     /// Since the epoch, by the clock that the process began with.
     #[must_use]
     pub fn wall(&self, tick: Tick) -> Duration {
-        self.epoch + Duration::from_nanos(tick.as_nanos())
+        self.epoch.saturating_add(Duration::from_nanos(tick.as_nanos()))
     }
 }
 

@@ -106,6 +106,7 @@ impl Contestant {
             in_flight: false,
             min: spec.bounds.min,
             max: spec.bounds.max,
+            idle: spec.bounds.idle,
             behavior: None,
             fallback: None,
             keda: None,
@@ -120,12 +121,13 @@ impl Contestant {
         };
         let in_flight = Baseline { targets: per_slot.clone(), in_flight: true, ..base.clone() };
         let row = |name: &str, kind, setting: String, baseline: Baseline| {
-            let least = if baseline.keda.is_some() { 0 } else { 1 };
+            // An HPA alone knows neither zero nor where to rest.
+            let usual = if baseline.keda.is_some() { resting(spec) } else { spec.bounds.min.max(1) };
             Contestant {
                 name: name.to_owned(),
                 kind,
                 setting,
-                initial: scenario.initial_replicas.unwrap_or(spec.bounds.min).max(least),
+                initial: scenario.initial_replicas.unwrap_or(usual),
                 who: Who::Cluster(baseline),
             }
         };

@@ -87,7 +87,8 @@ impl Experiment {
         compare(&mut policies, &all.runs);
         let feasibility = self.feasibility(&contestants, &policies, &first, slots, best);
         order(&mut policies);
-        let (frontier, hindsight) = self.hindsight(&first, slots, spec.bounds.max, contestants.first());
+        let scores: Vec<&Score> = all.runs.iter().filter_map(|runs| runs.first()).map(|run| &run.score).collect();
+        let (frontier, hindsight) = self.hindsight(&first, slots, spec.bounds.max, contestants.first(), &scores);
         let work = all.work / SECOND;
         let mut notes = self.notes.clone();
         notes.extend(assumptions(&contestants));

@@ -137,6 +137,9 @@ pub struct Policy {
     pub left: f64,
     /// Longest time in which somebody had been waiting too long: what a burst takes to recover from.
     pub longest_breach_seconds: f64,
+    /// Longest time by which a job was done later than it could have been, of all seeds: its wait, and every detour. This is
+    /// what the frontier bounds.
+    pub longest_detour_seconds: f64,
     pub peak_replicas: u32,
     /// Its distance from the best that hindsight could have done with the same longest wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]

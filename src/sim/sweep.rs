@@ -78,12 +78,11 @@ pub fn run(
     tick: &(dyn Fn(usize) + Sync),
 ) -> Result<Sweep, String> {
     let scenario = &experiment.scenario;
+    // Pods are what they are, whatever a variant takes them for.
+    let slots = experiment.autoscalers.first().map_or(1, |spec| contestant::slots(scenario, spec));
     let contestants: Vec<(Contestant, u32)> = variants
         .iter()
-        .map(|(_, spec)| {
-            let slots = contestant::slots(scenario, spec);
-            Contestant::ours(spec, scenario, String::new()).map(|who| (who, slots))
-        })
+        .map(|(_, spec)| Contestant::ours(spec, scenario, String::new()).map(|who| (who, slots)))
         .collect::<Result<_, _>>()?;
     let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::new()).collect();
     // A seed at a time: its jobs are made once, for all variants.

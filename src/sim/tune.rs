@@ -153,7 +153,7 @@ fn scaled_object(spec: &AutoscalerSpec, slots: u32) -> String {
          spec:\n\
          \x20 scaleTargetRef: {{ apiVersion: {api_version}, kind: {kind}, name: {workload} }}\n\
          \x20 minReplicaCount: {min}\n\
-         \x20 maxReplicaCount: {max}\n\
+         \x20 maxReplicaCount: {max}\n{idle}\
          \x20 cooldownPeriod: 30\n\
          \x20 advanced:\n\
          \x20   horizontalPodAutoscalerConfig:\n\
@@ -164,6 +164,7 @@ fn scaled_object(spec: &AutoscalerSpec, slots: u32) -> String {
          \x20   - type: external-push\n\
          \x20     metadata: {{ scalerAddress: tidegate.tidegate.svc:6000, autoscaler: {name}, serve: replicas }}\n",
         namespace = spec.id.namespace,
+        idle = spec.bounds.idle.map_or(String::new(), |idle| format!("  idleReplicaCount: {idle}\n")),
         min = spec.bounds.min,
         max = spec.bounds.max,
     )

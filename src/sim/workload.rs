@@ -14,6 +14,9 @@ const SECOND: f64 = 1e9;
 /// Jobs of one run that are more than a machine holds.
 pub const MOST_JOBS: usize = 100_000_000;
 
+/// Candidates of one generator, of which most may be thinned out.
+const MOST_CANDIDATES: f64 = 2e9;
+
 /// Every job of a run, by arrival.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Jobs {
@@ -81,6 +84,9 @@ impl Jobs {
             parts.push(made(stream, at, seed, span, &mut recorded)?);
         }
         let count: usize = parts.iter().map(Vec::len).sum();
+        if count >= MOST_JOBS {
+            return Err(format!("more than {MOST_JOBS} jobs; simulate a shorter time, or lower rates"));
+        }
         let mut all: Vec<(u64, u16, u64)> = Vec::with_capacity(count);
         for (at, part) in parts.into_iter().enumerate() {
             let at = u16::try_from(at).unwrap_or(u16::MAX);
@@ -89,7 +95,9 @@ impl Jobs {
         // Those that come together stay in the order of their streams.
         all.sort_by_key(|(arrival, at, _)| (*arrival, *at));
         let several = scenario.streams.len() > 1;
-        let mut jobs = Jobs { span, ..Jobs::default() };
+        // What comes again or late may come after the end; a trace of one moment has no length.
+        let last = all.last().map_or(0, |(arrival, ..)| *arrival);
+        let mut jobs = Jobs { span: span.max(last).max(1_000_000_000), ..Jobs::default() };
         jobs.arrivals.reserve_exact(count);
         jobs.services.reserve_exact(count);
         for (arrival, at, service) in all {
@@ -134,9 +142,8 @@ fn made<'r>(
             }
         } else {
             generate(block, own, span, &mut |arrival| {
-                if arrivals.len() < MOST_JOBS {
-                    arrivals.push((arrival, None));
-                }
+                arrivals.push((arrival, None));
+                arrivals.len() < MOST_JOBS
             });
         }
         if arrivals.len() >= MOST_JOBS {
@@ -161,8 +168,21 @@ fn made<'r>(
 }
 
 /// A Poisson process of a rate that changes, never above `highest`; both in jobs a second.
-fn thinned(highest: f64, from: u64, until: u64, luck: Luck, rate: impl Fn(f64) -> f64, emit: &mut impl FnMut(u64)) {
+fn thinned(
+    highest: f64,
+    from: u64,
+    until: u64,
+    luck: Luck,
+    rate: impl Fn(f64) -> f64,
+    emit: &mut impl FnMut(u64) -> bool,
+) {
+    let candidates = highest * until.saturating_sub(from) as f64 / SECOND;
     if highest <= 0.0 {
+        return;
+    }
+    if candidates > MOST_CANDIDATES {
+        // Too many jobs by far, or nearly all of this would be in vain: as many as are refused.
+        (0..MOST_JOBS).all(|_| emit(from));
         return;
     }
     let mut at = from as f64 / SECOND;
@@ -172,8 +192,8 @@ fn thinned(highest: f64, from: u64, until: u64, luck: Luck, rate: impl Fn(f64) -
         if at >= until_s {
             return;
         }
-        if luck.unit(2 * i + 1) * highest < rate(at) {
-            emit(rounded(at));
+        if luck.unit(2 * i + 1) * highest < rate(at) && !emit(rounded(at)) {
+            return;
         }
     }
 }
@@ -183,15 +203,15 @@ fn rounded(seconds: f64) -> u64 {
     (seconds * SECOND) as u64
 }
 
-fn generate(block: &Arrivals, luck: Luck, span: u64, emit: &mut impl FnMut(u64)) {
+/// Until `emit` has enough.
+fn generate(block: &Arrivals, luck: Luck, span: u64, emit: &mut impl FnMut(u64) -> bool) {
     let seconds = |duration: &Duration| duration.as_secs_f64();
     let length = span as f64 / SECOND;
     match block {
         Arrivals::Constant { rate, even: true } => {
             let gap = 1.0 / rate;
             let mut i = 0.0;
-            while *rate > 0.0 && i * gap < length {
-                emit(rounded(i * gap));
+            while *rate > 0.0 && i * gap < length && emit(rounded(i * gap)) {
                 i += 1.0;
             }
         }
@@ -240,18 +260,17 @@ fn generate(block: &Arrivals, luck: Luck, span: u64, emit: &mut impl FnMut(u64))
             let mut at = 0.0;
             for i in 0.. {
                 at -= libm::log(luck.unit(i)) * seconds(every);
-                if at >= length {
+                if at >= length || !(0..*size).all(|_| emit(rounded(at))) {
                     return;
                 }
-                (0..*size).for_each(|_| emit(rounded(at)));
             }
         }
         Arrivals::Cron { size, every, at, within } => {
             let (mut at, every, within) = (nanos(*at), nanos(*every).max(1), nanos(*within));
             while at < span {
                 let each = within.min(span - at) / u64::from(*size).max(1);
-                for i in 0..u64::from(*size) {
-                    emit(at.saturating_add(each * i));
+                if !(0..u64::from(*size)).all(|i| emit(at.saturating_add(each * i))) {
+                    return;
                 }
                 at = at.saturating_add(every);
             }
@@ -260,15 +279,16 @@ fn generate(block: &Arrivals, luck: Luck, span: u64, emit: &mut impl FnMut(u64))
             let (down, up) = (nanos(*at), nanos(*at).saturating_add(nanos(*lasts)));
             thinned(*rate, 0, span, luck, |_| *rate, &mut |arrival| {
                 let (mut arrival, mut wait) = (arrival, nanos(*backoff));
-                emit(arrival);
+                let mut more = emit(arrival);
                 for _ in 0..*retries {
                     if !(down..up).contains(&arrival) {
                         break;
                     }
                     arrival = arrival.saturating_add(wait);
                     wait = wait.saturating_mul(2);
-                    emit(arrival);
+                    more &= emit(arrival);
                 }
+                more
             });
         }
         Arrivals::Outage { rate, at, lasts, flood } => {
@@ -277,9 +297,9 @@ fn generate(block: &Arrivals, luck: Luck, span: u64, emit: &mut impl FnMut(u64))
             thinned(*rate, 0, span, luck, |_| *rate, &mut |arrival| {
                 if (cut..back).contains(&arrival) {
                     // In the order in which they were kept, within the time that delivering takes.
-                    emit(back.saturating_add(rounded((arrival - cut) as f64 * share / SECOND)));
+                    emit(back.saturating_add(rounded((arrival - cut) as f64 * share / SECOND)))
                 } else {
-                    emit(arrival);
+                    emit(arrival)
                 }
             });
         }

@@ -27,6 +27,7 @@ fn reaction(polling_interval: Duration, seed: u64) -> [f64; 3] {
         in_flight: false,
         min: 0,
         max: 10,
+        idle: None,
         behavior: None,
         fallback: None,
         keda: Some(KedaPace { polling_interval, cooldown: Duration::from_secs(300) }),

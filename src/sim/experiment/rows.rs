@@ -59,6 +59,7 @@ impl Experiment {
             redelivered: mean(&each(&|score| score.redelivered as f64)),
             left: mean(&each(&|score| score.left as f64)),
             longest_breach_seconds: runs.iter().map(|run| run.score.longest_breach).max().unwrap_or(0) as f64 / SECOND,
+            longest_detour_seconds: runs.iter().map(|run| run.score.longest_detour).max().unwrap_or(0) as f64 / SECOND,
             peak_replicas: runs.iter().map(|run| run.score.peak).max().unwrap_or(0),
             regret: mean_regret(runs),
             longer_than: tail(&merged),

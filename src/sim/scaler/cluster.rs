@@ -28,6 +28,8 @@ pub struct Baseline {
     pub in_flight: bool,
     pub min: Replicas,
     pub max: Replicas,
+    /// KEDA's `idleReplicaCount`.
+    pub idle: Option<Replicas>,
     /// `None`: an HPA without the block.
     pub behavior: Option<HpaBehavior>,
     /// KEDA's.
@@ -70,6 +72,7 @@ impl Cluster {
             max: baseline.max,
             cooldown: pace.map_or(std::time::Duration::ZERO, |pace| pace.cooldown),
             fallback: baseline.fallback,
+            idle: baseline.idle,
             ..KedaSpec::new(triggers)
         };
         let polling_interval = pace.map_or(0, |pace| nanos(pace.polling_interval));

@@ -1,7 +1,7 @@
 //! Pods: asked for, scheduled, starting, ready, ending, gone; and who has room for a job.
 //!
-//! Room is handed out in the order in which it came up, as Redis serves blocked clients: whoever has waited longest is
-//! next. A pod that takes work in advance has room for more jobs than it has slots.
+//! Jobs are dealt out in turn, as Redis serves blocked clients: whoever has waited longest is next, and whoever has room for
+//! more queues again. A pod that takes work in advance has room for more jobs than it has slots.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use crate::sim::score::Score;
 use crate::spec::scenario::Victim;
 
 /// As the kubelet does after a crash: twice as long after each, up to five minutes.
-const CRASH_BACKOFF: u64 = 10_000_000_000;
+pub(super) const CRASH_BACKOFF: u64 = 10_000_000_000;
 const LONGEST_BACKOFF: u64 = 300_000_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +32,8 @@ struct Pod {
     scheduled: u64,
     ready: u64,
     attempts: u64,
+    /// Jobs that it could take.
+    room: u32,
     /// Jobs in slots.
     running: u32,
     /// Jobs that were taken in advance.
@@ -68,7 +70,7 @@ pub(super) struct Pods {
     pods: Vec<Pod>,
     /// Those that are wanted.
     wanted: Vec<u32>,
-    /// One entry for each job that a pod could take.
+    /// Pods that could take a job, each once.
     room: VecDeque<u32>,
     /// Scheduled and not gone.
     present: u32,
@@ -156,6 +158,7 @@ impl Pods {
             scheduled: now,
             ready: 0,
             attempts: 0,
+            room: 0,
             running: 0,
             at_hand: VecDeque::new(),
             busy: 0,
@@ -214,8 +217,8 @@ impl Pods {
         let Some(place) = self.pods.get_mut(pod as usize) else { return };
         (place.state, place.ready) = (State::Ready, now);
         self.ready += 1;
-        let room = self.slots + self.prefetch;
-        self.room.extend(std::iter::repeat_n(pod, room as usize));
+        place.room = self.slots + self.prefetch;
+        self.room.push_back(pod);
     }
 
     /// The one that has waited longest for a place in the cluster, if there is room again.
@@ -232,9 +235,14 @@ impl Pods {
     pub(super) fn room(&mut self) -> Option<u32> {
         loop {
             let pod = self.room.pop_front()?;
-            if self.state(pod) == State::Ready {
-                return Some(pod);
+            let Some(place) = self.pods.get_mut(pod as usize).filter(|place| place.state == State::Ready) else {
+                continue;
+            };
+            place.room -= 1;
+            if place.room > 0 {
+                self.room.push_back(pod);
             }
+            return Some(pod);
         }
     }
 
@@ -281,7 +289,12 @@ impl Pods {
 
     /// The pod waits for another job.
     pub(super) fn offers(&mut self, pod: u32) {
-        self.room.push_back(pod);
+        if let Some(place) = self.pods.get_mut(pod as usize) {
+            place.room += 1;
+            if place.room == 1 {
+                self.room.push_back(pod);
+            }
+        }
     }
 
     // === going ===

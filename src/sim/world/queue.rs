@@ -94,6 +94,11 @@ impl Queue {
         self.lines.iter().filter_map(|line| line.front()).map(|(job, _)| *job).min()
     }
 
+    /// All that wait.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.lines.iter().flatten().map(|(job, _)| *job)
+    }
+
     pub(super) fn close(&mut self, now: u64) {
         self.pass(now);
         self.waited += self.lines.iter().flatten().map(|(_, since)| u128::from(now - since)).sum::<u128>();

@@ -27,7 +27,7 @@ pub struct ScenarioBody {
     pub sampling: Option<Sampling>,
     /// How a wish becomes a change.
     pub actuation: Option<Actuation>,
-    /// Replicas that are ready at the beginning. Default: minReplicas.
+    /// Replicas that are ready at the beginning. Default: idleReplicaCount, or minReplicas.
     #[schemars(range(min = 0, max = 100_000))]
     pub initial_replicas: Option<i32>,
     /// Runs with other luck, each. Default 5.

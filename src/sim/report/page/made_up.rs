@@ -325,6 +325,7 @@ pub(super) fn report() -> Report {
                 redelivered: outcomes.iter().map(|o| f64::from(o.actions)).sum::<f64>() / 9.0,
                 left: 0.0,
                 longest_breach_seconds: outcomes.iter().map(|outcome| outcome.breach).fold(0.0, f64::max),
+                longest_detour_seconds: max,
                 peak_replicas: outcomes.iter().map(|outcome| outcome.peak.max(0) as u32).max().unwrap_or(0),
                 regret: Some(Regret {
                     wait_seconds: max,
@@ -359,8 +360,8 @@ pub(super) fn report() -> Report {
     Report {
         schema: SCHEMA.to_owned(),
         tidegate: "0.1.0".to_owned(),
-        command: "tidegate simulate -f deploy/thumbnails.yaml --scenario evening-rush.yaml --seeds 5 --compare hpa,keda,static \
-                  --vary spec.triggers[0].load.drainWithin=1s,2s,5s,10s,20s --vary spec.behavior.scaleDown.window=30s,1m,2m,5m --html report.html"
+        command: "tidegate simulate -f deploy/thumbnails.yaml --scenario evening-rush.yaml --seeds 5 \
+                  --vary spec.triggers[0].policy.load.drainWithin=1s,2s,5s,10s,20s --vary spec.behavior.scaleDown.stabilizationWindowSeconds=30,60,120,300 --html report.html"
             .to_owned(),
         scenario: About {
             name: "evening rush".to_owned(),

@@ -152,7 +152,7 @@ pub(in super::super) fn longest_waits(report: &Report) -> String {
     let best = frontier(report);
     let cheapest = best.iter().filter_map(|(_, cost)| *cost).reduce(f64::min);
     let x = cost_axis(costs(&report.policies).chain(cheapest));
-    let waits = report.policies.iter().flat_map(|policy| [policy.waits.p99, policy.waits.max]);
+    let waits = report.policies.iter().flat_map(|policy| [policy.waits.p99, policy.longest_detour_seconds]);
     let known = best.iter().map(|(wait, _)| *wait).filter(|wait| *wait > 0.0);
     let Extent { low, high } = Extent::of(waits.chain([slo]).chain(known).filter(|wait| *wait > 1e-4))
         .unwrap_or(Extent { low: 0.1, high: 10.0 });
@@ -173,7 +173,7 @@ pub(in super::super) fn longest_waits(report: &Report) -> String {
         let mut wishes = Vec::new();
         for (number, policy) in report.policies.iter().enumerate() {
             let cost = policy.cost_over_work.mean;
-            let at = chart.backend_coord(&(cost, policy.waits.max));
+            let at = chart.backend_coord(&(cost, policy.longest_detour_seconds));
             let most = chart.backend_coord(&(cost, policy.waits.p99));
             paper.line(vec![at, most], Ink::Whisker.of(number))?;
             paper.ring(number, most, px(4))?;
@@ -193,7 +193,7 @@ pub(in super::super) fn longest_waits(report: &Report) -> String {
             let words = format!(
                 "{}: longest wait {}, 99th percentile {}, cost over work {}",
                 wish.long,
-                seconds(policy.waits.max),
+                seconds(policy.longest_detour_seconds),
                 seconds(policy.waits.p99),
                 number(policy.cost_over_work.mean)
             );
