@@ -31,7 +31,7 @@ pub struct Contestant {
 #[derive(Clone, Debug)]
 pub enum Who {
     Ours { spec: Arc<AutoscalerSpec>, streams: Vec<Option<usize>> },
-    Cluster(Baseline),
+    Cluster(Box<Baseline>),
     Static,
 }
 
@@ -128,7 +128,7 @@ impl Contestant {
                 kind,
                 setting,
                 initial: scenario.initial_replicas.unwrap_or(usual),
-                who: Who::Cluster(baseline),
+                who: Who::Cluster(Box::new(baseline)),
             }
         };
         let shown = shown(&depth);

@@ -22,9 +22,12 @@ async fn a_thousand_steady_workloads_cost_no_request_and_waking_them_one_patch_e
     let targets = names.iter().map(|name| (id(name), to("apps/v1", "Deployment", name))).collect();
     rig.workloads.follow(targets, vec![]);
     until_along("all are seen", || names.iter().all(|name| rig.view(name).is_some())).await;
+    let watch = ("watch", "deployments".into());
+    // It begins where the list ended, a moment after the last page was seen.
+    until_along("they are watched", || rig.requests(&server).counts().contains_key(&watch)).await;
     let counts = rig.requests(&server).counts();
     assert_eq!(counts.get(&("list", "deployments".into())), Some(&2), "two pages: {counts:?}");
-    assert_eq!(counts.get(&("watch", "deployments".into())), Some(&1), "{counts:?}");
+    assert_eq!(counts.get(&watch), Some(&1), "{counts:?}");
     let mark = server.mark();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(server.since(mark).len(), 0, "{}", server.since(mark).lines());
