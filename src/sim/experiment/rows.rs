@@ -162,6 +162,7 @@ pub(super) fn verdict(policies: &[Policy], percent: f64, wait: std::time::Durati
         Some(best) => format!("{} meets {objective}: {}{keda}.", best.name, figures(best)),
         None => match policies.iter().find(|policy| policy.meets_slo) {
             Some(other) => {
+                let keda = if other.kind == Kind::Keda { "" } else { keda.as_str() };
                 format!("No tidegate policy here meets {objective}; {} does: {}{keda}.", other.name, figures(other))
             }
             None => format!("Nobody here meets {objective}{keda}."),
