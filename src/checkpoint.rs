@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::engine::{Envelope, Memory};
-use crate::model::{AutoscalerId, Key, Tick};
+use crate::model::{AutoscalerId, Key, Tick, fnv1a};
 use crate::telemetry::names;
 
 /// Shards of a checkpoint. Ten thousand autoscalers are one to two megabytes, and a ConfigMap holds one: so each of eight
@@ -352,7 +352,7 @@ impl<S: Store> Checkpointer<S> {
 /// Which shard an autoscaler belongs to: the same in every process and release.
 #[must_use]
 pub fn shard_of(id: &AutoscalerId) -> usize {
-    let hash = codec::fnv(id.namespace.as_bytes()).rotate_left(32) ^ codec::fnv(id.name.as_bytes());
+    let hash = fnv1a(id.namespace.bytes()).rotate_left(32) ^ fnv1a(id.name.bytes());
     // FNV alone hardly spreads what differs in its last letter: the mixing step of MurmurHash3.
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or(0)

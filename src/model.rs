@@ -5,6 +5,7 @@
 //! this room imports nothing.)
 
 mod decision;
+mod fnv;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::decision::{Decision, Health, Reason, Stage, Step, Steps, TriggerReport};
+pub use self::fnv::fnv1a;
 
 // === time ===
 

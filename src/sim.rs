@@ -10,6 +10,8 @@
 //!  spec (manifests) ─► scaler: engine, HPA, KEDA ◄─► world ─► score ─► experiment ─► report ─► table, JSON, page
 //! ```
 
+use std::time::Duration;
+
 pub mod bound;
 pub mod contestant;
 pub mod draw;
@@ -26,3 +28,17 @@ pub mod tune;
 pub mod vary;
 pub mod workload;
 pub mod world;
+
+/// Nanoseconds of a second.
+const SECOND: f64 = 1e9;
+
+/// A duration as runs count it.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Whole nanoseconds, never below none.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` stops at the ends")]
+fn whole(nanos: f64) -> u64 {
+    nanos as u64
+}

@@ -460,7 +460,7 @@ fn a_postgresql_trigger_says_what_is_missing() {
             "`many` is not a number of zero or more",
         ),
         (with(&[]), "metadata.host: missing: the server that is to be asked"),
-        (with(&[("connection", "redis-main")]), "is of kind redis; name one of kind postgres"),
+        (with(&[("connection", "redis-main")]), "is of kind redis and answers no SQL; name one of kind postgres"),
         (with(&[("connection", "orders")]), "no Connection `orders` that namespace `pulse` may use"),
         (with(&[("host", "db"), ("dbName", "other")]), "has the database `other` at db.pulse.svc:5432"),
         (with(&[("host", "10.0.0.1")]), "metadata.userName: missing"),

@@ -10,7 +10,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::engine::Memory;
-use crate::model::AutoscalerId;
+use crate::model::{AutoscalerId, fnv1a};
 
 const MAGIC: &[u8] = b"tidegate checkpoint";
 /// Raise it when the layout changes, and keep reading the old one. Memories have a version of their own.
@@ -80,7 +80,7 @@ impl Writer {
     /// The bytes, and how many memories found no room in them.
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, usize) {
-        let checksum = fnv(&self.bytes);
+        let checksum = fnv1a(self.bytes.iter().copied());
         self.bytes.extend_from_slice(&checksum.to_le_bytes());
         (self.bytes, self.left_out)
     }
@@ -97,7 +97,7 @@ pub fn read(bytes: &[u8]) -> Result<Shard, CodecError> {
         return Err(CodecError::Version(version));
     }
     let (checked, checksum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(CodecError::Damaged)?;
-    if fnv(checked) != u64::from_le_bytes(*checksum) {
+    if fnv1a(checked.iter().copied()) != u64::from_le_bytes(*checksum) {
         return Err(CodecError::Damaged);
     }
     let body = checked.get(MAGIC.len() + 1..).ok_or(CodecError::Damaged)?;
@@ -134,11 +134,6 @@ fn text<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a str> {
     let (taken, after) = rest.split_at_checked(length)?;
     *rest = after;
     std::str::from_utf8(taken).ok()
-}
-
-/// FNV-1a: the same in every process and release, which std's hashes do not promise.
-pub(super) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -41,15 +41,8 @@ pub struct SimulateArgs {
     /// Runs side by side; as many as there are processors if not said. The report is the same.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// What to print on standard output.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    /// Write the whole report as JSON, too.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Write the report as one page for a browser, with its plots.
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub delivery: Delivery,
 
     /// Try other values of a field of the manifest, in every combination with other --vary:
     /// spec.behavior.scaleDown.stabilizationWindowSeconds=0,60,300.
@@ -94,6 +87,20 @@ pub struct SimulateArgs {
     pub seconds_per_token: Option<f64>,
 }
 
+/// Where the report goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Delivery {
+    /// What to print on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Write the whole report as JSON, too.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with its plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
 /// What else there is to do.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum SimulateCommand {
@@ -107,15 +114,8 @@ pub struct MergeArgs {
     /// What --json wrote, one file a shard.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// What to print on standard output.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    /// Write the whole report as JSON, too.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Write the report as one page for a browser, with its plots.
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub delivery: Delivery,
 }
 
 /// What to print.
@@ -143,14 +143,14 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let result = simulate(args, &inputs, &|runs| progress.inc(runs as u64));
     progress.finish_and_clear();
     let (report, manifests) = result?;
-    write(args.json.as_deref(), args.html.as_deref(), &report)?;
+    args.delivery.write(&report)?;
     match manifests {
         Some(manifests) => {
             // What is to be applied goes to standard output, what people look at beside it.
-            std::io::stderr().lock().write_all(table::text(&report, None).as_bytes()).context("cannot print")?;
+            std::io::stderr().lock().write_all(table::text(&report).as_bytes()).context("cannot print")?;
             std::io::stdout().lock().write_all(manifests.as_bytes()).context("cannot print")?;
         }
-        None => print(args.output, &report)?,
+        None => args.delivery.print(&report)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -215,8 +215,8 @@ fn merged(args: &MergeArgs) -> anyhow::Result<ExitCode> {
             bail!(wrong.join("\n"));
         }
     };
-    write(args.json.as_deref(), args.html.as_deref(), &report)?;
-    print(args.output, &report)?;
+    args.delivery.write(&report)?;
+    args.delivery.print(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -236,22 +236,28 @@ fn json(report: &Report) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 
-fn write(as_json: Option<&Path>, as_html: Option<&Path>, report: &Report) -> anyhow::Result<()> {
-    let texts =
-        [as_json.map(|path| json(report).map(|text| (path, text))), as_html.map(|path| Ok((path, page::page(report))))];
-    for text in texts.into_iter().flatten() {
-        let (path, text) = text?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+impl Delivery {
+    /// What goes into files.
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let write = |path: &Path, text: String| {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        if let Some(path) = &self.json {
+            write(path, json(report)?)?;
+        }
+        if let Some(path) = &self.html {
+            write(path, page::page(report))?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn print(output: Output, report: &Report) -> anyhow::Result<()> {
-    let text = match output {
-        Output::Table => table::text(report, None),
-        Output::Json => json(report)?,
-    };
-    std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
+    fn print(&self, report: &Report) -> anyhow::Result<()> {
+        let text = match self.output {
+            Output::Table => table::text(report),
+            Output::Json => json(report)?,
+        };
+        std::io::stdout().lock().write_all(text.as_bytes()).context("cannot print")
+    }
 }
 
 /// On stderr, and only for people.

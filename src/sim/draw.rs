@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::sim::luck::Luck;
+use crate::sim::{nanos, whole};
 use crate::spec::scenario::Draw;
 
 /// A distribution, ready to be drawn from. Nanoseconds.
@@ -16,13 +17,8 @@ pub enum Distribution {
     Empirical(Vec<u64>),
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` stops at the ends")]
 fn rounded(nanos: f64) -> u64 {
-    (nanos + 0.5) as u64
+    whole(nanos + 0.5)
 }
 
 impl Distribution {

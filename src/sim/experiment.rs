@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use self::rows::{assumptions, compare, order, verdict};
+use crate::sim::SECOND;
 use crate::sim::contestant::{self, Contestant};
 use crate::sim::report::{About, Input, Policy, Regret, Report, SCHEMA};
 use crate::sim::score::Score;
@@ -19,7 +20,6 @@ use crate::sim::world::{Setup, World};
 use crate::spec::AutoscalerSpec;
 use crate::spec::scenario::Scenario;
 
-const SECOND: f64 = 1e9;
 /// Rows of a timeline.
 const ROWS: u64 = 720;
 /// Jobs that may be in memory at once.
@@ -222,19 +222,10 @@ struct All {
     work: f64,
 }
 
-fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// As people write it.
 fn seconds(seconds: f64) -> String {
     match std::time::Duration::try_from_secs_f64((seconds * 1000.0).round() / 1000.0) {
         Ok(duration) => crate::spec::units::format_duration(duration),
         Err(_) => format!("{seconds} s"),
     }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` stops at the ends")]
-fn rounded(nanos: f64) -> u64 {
-    nanos as u64
 }

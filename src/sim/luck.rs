@@ -24,6 +24,8 @@ pub enum Stream {
     Conflict,
     /// When periodic things begin.
     Phase,
+    /// Where in its bin an arrival of a count is put.
+    Spread,
 }
 
 impl Stream {
@@ -37,6 +39,7 @@ impl Stream {
             Stream::Reading => 0x6_0000,
             Stream::Conflict => 0x7_0000,
             Stream::Phase => 0x8_0000,
+            Stream::Spread => 0x9_0000,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod page;
 pub mod table;
+mod text;
 
 use serde::{Deserialize, Serialize};
 

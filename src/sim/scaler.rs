@@ -7,6 +7,7 @@ pub use self::cluster::{Baseline, Cluster, KedaPace};
 pub use self::ours::Ours;
 use crate::model::Replicas;
 use crate::sim::luck::{Luck, Stream};
+use crate::sim::nanos;
 use crate::sim::world::{NEVER, Queue};
 use crate::spec::scenario::Sampling;
 
@@ -89,10 +90,6 @@ pub struct Sight {
     readings: u64,
     /// From the truth to whoever decides.
     pub delay: u64,
-}
-
-fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Sight {

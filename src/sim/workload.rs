@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use crate::sim::draw::Distribution;
 use crate::sim::luck::{Luck, Stream as Streams};
+use crate::sim::{SECOND, nanos, whole};
 use crate::spec::scenario::{Arrivals, Scenario, Stream};
-
-const SECOND: f64 = 1e9;
 
 /// Jobs of one run that are more than a machine holds.
 pub const MOST_JOBS: usize = 100_000_000;
@@ -111,10 +110,6 @@ impl Jobs {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Arrivals and services of one stream, by arrival.
 fn made<'r>(
     stream: &Stream,
@@ -198,9 +193,8 @@ fn thinned(
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a run, never negative")]
 fn rounded(seconds: f64) -> u64 {
-    (seconds * SECOND) as u64
+    whole(seconds * SECOND)
 }
 
 /// Until `emit` has enough.

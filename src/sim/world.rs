@@ -13,15 +13,18 @@
 
 mod pods;
 mod queue;
+mod work;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use self::pods::Pods;
 pub use self::queue::Queue;
+use self::work::Running;
 use crate::model::Replicas;
 use crate::sim::draw::Distribution;
 use crate::sim::luck::{Luck, Stream};
+use crate::sim::nanos;
 use crate::sim::scaler::{Order, Scaler, View};
 use crate::sim::score::{Row, Score};
 use crate::sim::workload::Jobs;
@@ -62,10 +65,6 @@ pub struct Setup {
     pub resolution: Option<u64>,
     /// Nobody needs to know more once so many jobs were late.
     pub give_up_when_late: Option<u64>,
-}
-
-fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Setup {
@@ -118,16 +117,6 @@ enum Due {
     Resume,
     /// The scale changes, unless a later order has come before this one.
     Scale { order: u64, to: Replicas, why: &'static str },
-}
-
-/// A job in a slot.
-#[derive(Clone, Copy, Debug)]
-struct Running {
-    job: u32,
-    pod: u32,
-    started: u64,
-    /// Its pod was killed.
-    cut_off: bool,
 }
 
 /// One run in progress.
@@ -244,112 +233,6 @@ impl<'a> World<'a> {
             }
             self.now = at;
             if end <= arrival { self.end() } else { self.arrive() }
-        }
-    }
-
-    // === jobs ===
-
-    fn stream(&self, job: u32) -> usize {
-        self.jobs.streams.get(job as usize).map_or(0, |stream| usize::from(*stream))
-    }
-
-    fn arrival(&self, job: u32) -> u64 {
-        self.jobs.arrivals.get(job as usize).copied().unwrap_or(0)
-    }
-
-    fn service(&self, job: u32) -> u64 {
-        self.jobs.services.get(job as usize).copied().unwrap_or(0)
-    }
-
-    fn arrive(&mut self) {
-        let Ok(job) = u32::try_from(self.next) else { return };
-        self.next += 1;
-        self.open += 1;
-        self.score.arrived += 1;
-        self.enter(job);
-    }
-
-    /// A job waits, or is taken at once by whoever has waited longest for one.
-    fn enter(&mut self, job: u32) {
-        let stream = self.stream(job);
-        if self.queue.waiting == 0
-            && self.now >= self.paused_until
-            && let Some(pod) = self.pods.room()
-        {
-            self.queue.take_at_once(stream);
-            self.hold(pod, job);
-        } else {
-            self.queue.push(self.now, stream, job);
-        }
-    }
-
-    /// A pod takes a job: into a slot, or to have it at hand.
-    fn hold(&mut self, pod: u32, job: u32) {
-        if self.pods.takes_into_slot(pod, job) {
-            self.start(pod, job);
-        }
-    }
-
-    fn start(&mut self, pod: u32, job: u32) {
-        let service = self.service(job);
-        let took = match self.setup.warm_up {
-            Some((lasts, slowdown)) if self.now < self.pods.ready_since(pod).saturating_add(lasts) => {
-                stretched(service, slowdown)
-            }
-            _ => service,
-        };
-        let running = Running { job, pod, started: self.now, cut_off: false };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                if let Some(place) = self.slots.get_mut(slot as usize) {
-                    *place = running;
-                }
-                slot
-            }
-            None => {
-                self.slots.push(running);
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.score.starts(self.arrival(job), self.now);
-        self.ends.push(Reverse((self.now.saturating_add(took), slot)));
-    }
-
-    fn end(&mut self) {
-        let Some(Reverse((_, slot))) = self.ends.pop() else { return };
-        self.free.push(slot);
-        let Some(place) = self.slots.get_mut(slot as usize) else { return };
-        // Nobody's any more, whoever's it was.
-        let ended = Running { cut_off: true, ..*place };
-        let Running { job, pod, started, cut_off } = std::mem::replace(place, ended);
-        if cut_off {
-            return;
-        }
-        self.open -= 1;
-        self.queue.let_go(self.stream(job));
-        self.score.ends(self.arrival(job), started, self.now, self.service(job));
-        let busy = self.now - started;
-        if let Some(next) = self.pods.finishes(pod, busy) {
-            self.start(pod, next);
-        }
-        match self.pods.after_finish(pod) {
-            pods::After::Takes if self.queue.waiting > 0 && self.now >= self.paused_until => {
-                if let Some(job) = self.queue.pop(self.now) {
-                    self.hold(pod, job);
-                }
-            }
-            pods::After::Takes => self.pods.offers(pod),
-            pods::After::Goes => self.gone(pod),
-            pods::After::Ends => {}
-        }
-    }
-
-    /// Gives waiting jobs to whoever has room.
-    fn dispatch(&mut self) {
-        while self.now >= self.paused_until && self.queue.waiting > 0 {
-            let Some(pod) = self.pods.room() else { return };
-            let Some(job) = self.queue.pop(self.now) else { return };
-            self.hold(pod, job);
         }
     }
 
@@ -471,34 +354,6 @@ impl<'a> World<'a> {
         }
     }
 
-    fn kill(&mut self, pod: u32) {
-        if !self.pods.is_ending(pod) {
-            return;
-        }
-        let mut cut_off = Vec::new();
-        for running in self.slots.iter_mut().filter(|running| running.pod == pod && !running.cut_off) {
-            running.cut_off = true;
-            cut_off.push(*running);
-        }
-        for Running { job, started, .. } in cut_off {
-            self.score.cut_off(self.now - started);
-            match self.setup.unfinished {
-                Unfinished::Lost => {
-                    self.open -= 1;
-                    self.queue.let_go(self.stream(job));
-                    self.score.lost += 1;
-                }
-                Unfinished::Redelivered => {
-                    self.score.redelivered += 1;
-                    let at = started.saturating_add(self.setup.visibility_timeout).max(self.now);
-                    self.at(at, Due::Redeliver(job));
-                }
-            }
-            self.pods.loses(pod, self.now - started);
-        }
-        self.gone(pod);
-    }
-
     fn gone(&mut self, pod: u32) {
         self.pods.gone(pod, self.now);
         if let Some(next) = self.pods.next_pending(self.setup) {
@@ -549,9 +404,4 @@ impl<'a> World<'a> {
         self.score.identities = self.queue.area() == self.queue.waited() && self.score.busy == self.pods.busy_time();
         self.score
     }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` stops at the ends")]
-fn stretched(service: u64, slowdown: f64) -> u64 {
-    (service as f64 * slowdown) as u64
 }

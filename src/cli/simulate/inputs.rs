@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::SimulateArgs;
 use crate::files;
+use crate::model::fnv1a;
 use crate::sim::contestant;
 use crate::sim::experiment::Experiment;
 use crate::sim::report::Input;
@@ -239,11 +240,8 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// FNV-1a: to recognise a file, not to guard it.
 fn input(name: &str, bytes: &[u8]) -> Input {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash = fnv1a(bytes.iter().copied());
     Input { name: name.to_owned(), bytes: bytes.len() as u64, hash: format!("{hash:016x}") }
 }
 

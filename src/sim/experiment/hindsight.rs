@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Experiment, SECOND, nanos, rounded, seconds};
+use super::{Experiment, seconds};
 use crate::model::Replicas;
 use crate::sim::bound::{self, Problem, Refusal};
 use crate::sim::contestant::{Contestant, Who};
@@ -12,6 +12,7 @@ use crate::sim::report::{Kind, Least, Policy, Regret, Step};
 use crate::sim::score::Score;
 use crate::sim::workload::Jobs;
 use crate::sim::world::{Setup, World};
+use crate::sim::{SECOND, nanos, whole};
 use crate::spec::AutoscalerSpec;
 
 /// The bound's step where nothing speaks for another: the HPA's own pace.
@@ -44,7 +45,7 @@ impl Experiment {
         // Who learns of a job only when it is seen, and starts a pod for it then, has so much less time for it.
         let blind = nanos(self.scenario.sampling.delay)
             .saturating_add(setup.actuation_delay)
-            .saturating_add(rounded(setup.mean_start_up()));
+            .saturating_add(whole(setup.mean_start_up()));
         let unavoidable = tried(Problem { wait: wait.saturating_sub(blind), ..problem }, bound::cost)
             .map_or(total, |cost| percent(cost).clamp(0.0, total.max(0.0)));
         Some(Regret {
@@ -69,7 +70,7 @@ impl Experiment {
         let setup = Setup::of(&self.scenario, self.first_seed, slots, initial);
         // A bound for everybody who ran: the shortest start that anybody had, and the most pods.
         let shortest = scores.iter().filter_map(|score| score.shortest_start).min();
-        let start_up = shortest.unwrap_or_else(|| rounded(setup.mean_start_up()));
+        let start_up = shortest.unwrap_or_else(|| whole(setup.mean_start_up()));
         let most = scores.iter().map(|score| score.peak).max().unwrap_or(0).max(u32::try_from(max).unwrap_or(0));
         let slo = nanos(self.scenario.slo.wait);
         let problem = Problem {
@@ -85,7 +86,7 @@ impl Experiment {
         let frontier = shares
             .into_par_iter()
             .map(|share| {
-                let wait = rounded(slo as f64 * share);
+                let wait = whole(slo as f64 * share);
                 let cost = tried(Problem { wait, ..problem }, bound::cost).ok();
                 Least { wait_seconds: wait as f64 / SECOND, cost: cost.map(|cost| cost as f64 / SECOND) }
             })

@@ -2,11 +2,12 @@
 
 use hdrhistogram::Histogram;
 
-use super::{Experiment, Run, SECOND, rounded, seconds};
+use super::{Experiment, Run, seconds};
 use crate::sim::contestant::{Contestant, Who};
 use crate::sim::report::{Action, Kind, Policy, Regret, Timeline, Waits};
 use crate::sim::score::{Score, waits};
 use crate::sim::stats::{estimate, mean};
+use crate::sim::{SECOND, whole};
 
 /// Actions in a report.
 const ACTIONS: usize = 1000;
@@ -81,7 +82,7 @@ fn tail(waits: &Histogram<u64>) -> Vec<(f64, f64)> {
     }
     let mut wait = 1_000.0_f64;
     while wait < waits.max() as f64 * 1.26 {
-        let longer = 1.0 - waits.count_between(0, rounded(wait)) as f64 / all;
+        let longer = 1.0 - waits.count_between(0, whole(wait)) as f64 / all;
         let longer = if longer < 0.5 / all { 0.0 } else { longer };
         points.push((wait / 1e6, longer));
         wait *= 1.258_925_411_794_167_2;

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use self::plots::{bars, cost, mark, sweep, tail, timeline};
-use self::text::{bytes, escape, number, plural, seconds, short};
 use super as model;
+use super::text::{self, bytes, escape, number, plural, seconds, short};
 
 use model::{About, Policy, Report, Sweep};
 
@@ -18,7 +18,6 @@ mod plots;
 mod table;
 #[cfg(test)]
 mod tests;
-mod text;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");

@@ -3,13 +3,21 @@
 use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, Table};
 
+use super::text::{number, plural, seconds};
 use super::{Estimate, Policy, Report, Sweep};
 
-/// All of it, as text. `width`: of the terminal, if it is one.
+/// What stands below the table.
+const LEGEND: &str = "\
+cost: replica-seconds over what the jobs need. regret: cost above the best of hindsight with the same longest
+wait (of which nobody could save who has to see a job first). rev: changes of direction within 10 minutes.
+
+";
+
+/// All of it, as text.
 #[must_use]
-pub fn text(report: &Report, width: Option<u16>) -> String {
+pub fn text(report: &Report) -> String {
     let about = &report.scenario;
     let mut out = String::new();
     // A shard other than the first has its part of the sweep, and nothing else.
@@ -19,30 +27,26 @@ pub fn text(report: &Report, width: Option<u16>) -> String {
     }
     let _ = writeln!(
         out,
-        "{}: {} jobs in {}, {} slots busy on average ({} a replica), start-up {}, objective {} % within {}, {} seed{}",
+        "{}: {} jobs in {}, {} slots busy on average ({} a replica), start-up {}, objective {} % within {}, {}",
         about.name,
-        count(about.jobs),
-        duration(about.seconds),
-        short(about.load),
+        number(about.jobs),
+        seconds(about.seconds),
+        number(about.load),
         about.slots_per_replica,
-        duration(about.start_up_seconds),
+        seconds(about.start_up_seconds),
         about.slo_percent,
-        duration(about.slo_wait_seconds),
-        about.seeds.len(),
-        if about.seeds.len() == 1 { "" } else { "s" },
+        seconds(about.slo_wait_seconds),
+        plural(about.seeds.len(), "seed", "seeds"),
     );
     if whole {
-        let _ = writeln!(out, "\n{}\n", league(report, width));
-        out.push_str(
-        "cost: replica-seconds over what the jobs need. regret: cost above the best of hindsight with the same longest\n\
-         wait (of which nobody could save who has to see a job first). rev: changes of direction within 10 minutes.\n\n",
-    );
+        let _ = writeln!(out, "\n{}\n", league(report));
+        out.push_str(LEGEND);
         for policy in &report.policies {
             let _ = writeln!(out, "{}: {}", policy.name, policy.setting);
         }
     }
     if let Some(sweep) = &report.sweep {
-        let _ = writeln!(out, "\n{}", swept(sweep, width));
+        let _ = writeln!(out, "\n{}", swept(sweep));
     }
     for note in &report.notes {
         let _ = writeln!(out, "note: {note}");
@@ -50,8 +54,8 @@ pub fn text(report: &Report, width: Option<u16>) -> String {
     out
 }
 
-fn league(report: &Report, width: Option<u16>) -> Table {
-    let mut table = table(width);
+fn league(report: &Report) -> Table {
+    let mut table = table();
     table.set_header(vec![
         "",
         "policy",
@@ -78,21 +82,21 @@ fn row(policy: &Policy) -> Vec<Cell> {
     let waits = &policy.waits;
     let regret = policy.regret.map_or_else(
         || "-".to_owned(),
-        |regret| format!("{} ({})", short(regret.percent), short(regret.unavoidable_percent)),
+        |regret| format!("{} ({})", number(regret.percent), number(regret.unavoidable_percent)),
     );
     [
         if policy.meets_slo { "✓".to_owned() } else { "✗".to_owned() },
         policy.name.clone(),
         interval(policy.on_time_percent, 2),
         interval(policy.cost_over_work, 2),
-        duration(waits.p50),
-        duration(waits.p95),
-        duration(waits.p99),
-        duration(waits.max),
-        short(policy.actions_per_hour.mean),
-        short(policy.reversals_per_hour),
-        short(policy.lost),
-        short(policy.redelivered),
+        seconds(waits.p50),
+        seconds(waits.p95),
+        seconds(waits.p99),
+        seconds(waits.max),
+        number(policy.actions_per_hour.mean),
+        number(policy.reversals_per_hour),
+        number(policy.lost),
+        number(policy.redelivered),
         regret,
     ]
     .into_iter()
@@ -100,8 +104,8 @@ fn row(policy: &Policy) -> Vec<Cell> {
     .collect()
 }
 
-fn swept(sweep: &Sweep, width: Option<u16>) -> Table {
-    let mut table = table(width);
+fn swept(sweep: &Sweep) -> Table {
+    let mut table = table();
     let mut header = vec![String::new()];
     header.extend(sweep.fields.iter().map(|field| field.path.trim_start_matches("spec.").to_owned()));
     header.extend(["in time %", "cost", "p99", "acts/h", ""].map(str::to_owned));
@@ -113,8 +117,8 @@ fn swept(sweep: &Sweep, width: Option<u16>) -> Table {
         cells.extend([
             interval(point.on_time_percent, 2),
             interval(point.cost_over_work, 2),
-            duration(point.p99_wait_seconds),
-            short(point.actions_per_hour),
+            seconds(point.p99_wait_seconds),
+            number(point.actions_per_hour),
             if point.on_front { "on the front".to_owned() } else { String::new() },
         ]);
         table.add_row(cells);
@@ -123,12 +127,9 @@ fn swept(sweep: &Sweep, width: Option<u16>) -> Table {
     table
 }
 
-fn table(width: Option<u16>) -> Table {
+fn table() -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
     table
 }
 
@@ -144,47 +145,4 @@ fn interval(estimate: Estimate, digits: usize) -> String {
         return format!("{:.digits$}", estimate.mean);
     }
     format!("{:.digits$} ±{half:.digits$}", estimate.mean)
-}
-
-/// Three digits, more or less.
-fn short(number: f64) -> String {
-    let size = number.abs();
-    if number == 0.0 {
-        "0".to_owned()
-    } else if size >= 100.0 {
-        count(number)
-    } else if size >= 10.0 {
-        format!("{number:.1}")
-    } else {
-        format!("{number:.2}")
-    }
-}
-
-fn count(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
-    let mut out = String::from(sign);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Seconds, with the unit that suits them.
-fn duration(seconds: f64) -> String {
-    let whole = |number: f64| format!("{:.0}", number.floor());
-    if seconds < 0.000_5 {
-        "0".to_owned()
-    } else if seconds < 1.0 {
-        format!("{:.0}ms", seconds * 1000.0)
-    } else if seconds < 60.0 {
-        format!("{seconds:.1}s")
-    } else if seconds < 3600.0 {
-        format!("{}m{:02.0}s", whole(seconds / 60.0), (seconds % 60.0).floor())
-    } else {
-        format!("{}h{:02.0}m", whole(seconds / 3600.0), (seconds % 3600.0 / 60.0).floor())
-    }
 }

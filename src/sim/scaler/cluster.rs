@@ -4,12 +4,13 @@
 //! to sleep, and whatever lies between is the HPA's. Both as in [`crate::engine::hpa`] and [`crate::engine::keda`], which
 //! agree with decisions of the real ones.
 
-use super::{Order, Sight, View, nanos, phase};
+use super::{Order, Sight, View, phase};
 use crate::engine::hpa::{ControllerOptions, Hpa, HpaBehavior, HpaSpec, Inputs, MetricReading, RescaleReason};
 use crate::engine::keda::{
     KedaExecutor, KedaFallback, KedaSpec, KedaTrigger, MetricType, TriggerPoll, Workload, metric_milli,
 };
 use crate::model::{Replicas, Tick};
+use crate::sim::nanos;
 use crate::sim::world::{NEVER, Queue};
 use crate::spec::MilliValue;
 

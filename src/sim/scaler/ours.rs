@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Order, Sight, View, nanos, phase};
+use super::{Order, Sight, View, phase};
 use crate::engine::{Effect, Engine, Event, Role};
 use crate::model::{FailureKind, Key, Observation, ReadFailure, Reason, Replicas, Round, Sample, SetBy, Stage, Tick};
+use crate::sim::nanos;
 use crate::sim::world::Queue;
 use crate::spec::AutoscalerSpec;
 

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::Spread;
+use crate::sim::luck::{Luck, Stream};
 
 /// How many came in a time, ns. Bins are in order and do not overlap.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -61,22 +62,14 @@ pub(super) fn fill(arrivals: &mut Vec<u64>, number: u64, bin: Range<u64>, count:
         }
         Spread::Random { seed } => {
             let first = arrivals.len();
+            let luck = Luck::new(seed, Stream::Spread);
             for i in 0..count {
-                let luck = mix(mix(mix(seed) ^ number) ^ i);
-                let within = (u128::from(luck) * u128::from(width)) >> 64;
+                let within = (u128::from(luck.at(number).bits(i)) * u128::from(width)) >> 64;
                 arrivals.push(bin.start + u64::try_from(within).unwrap_or_default());
             }
             arrivals.get_mut(first..).unwrap_or_default().sort_unstable();
         }
     }
-}
-
-/// The finalizer of splitmix64 after one step of its counter: neighbours become strangers.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// Sums that are off an integer by a rounding error of theirs are the integer.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{postgresql, prometheus};
+use crate::model::fnv1a;
 use crate::spec::limits::METADATA_VALUE_BYTES;
 use crate::spec::problem::Problem;
 use crate::spec::report::closest;
@@ -197,16 +198,14 @@ impl<'a> Keys<'a> {
     }
 
     /// What tells two triggers of one ScaledObject apart, as eight hexadecimal digits: 64-bit FNV-1a over the sorted
-    /// pairs, folded. It must be the same on every replica and in every release (it is part of an autoscaler's name),
-    /// which the standard library's hashers do not promise. Where tidegate listens and what a password is do not
+    /// pairs, folded. It must be the same on every replica and in every release: it is part of an autoscaler's name.
+    /// Where tidegate listens and what a password is do not
     /// count.
     pub(super) fn fingerprint(&self) -> String {
-        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
         let counted = self.present.iter().filter(|(key, _)| !FOR_KEDA.contains(key) && !is_credential(key));
         // 0xff occurs in no UTF-8 text, so no two different maps give the same bytes.
         let bytes = counted.flat_map(|(key, value)| key.bytes().chain([0xff]).chain(value.bytes()).chain([0xff]));
-        let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        let hash = fnv1a(bytes);
         format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
     }
 }

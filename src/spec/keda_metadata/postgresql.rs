@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::ScaledObject;
 use super::counts::Counts;
 use super::keys::{Keys, path};
-use super::server::{declared, permitted};
+use super::server::{Wanted, declared, permitted};
 use crate::spec::address;
 use crate::spec::grants::Grants;
 use crate::spec::problem::Problem;
@@ -61,13 +61,7 @@ pub(super) fn connection(
     keys: &mut Keys<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
     if let Some(found) = keys.find(&["connection"]) {
-        let connection = declared(object, found, grants, keys)?;
-        if !matches!(connection.server, Server::Postgres(_)) {
-            let message = format!("Connection `{}` is of kind {}", found.value, connection.server.block());
-            keys.problem(found.key, message, "name one of kind postgres");
-            return None;
-        }
-        return Some(connection);
+        return declared(object, found, Wanted::POSTGRES, grants, keys);
     }
     let Some(host) = keys.find(&["host"]) else {
         let cure = "e.g. connection: orders-db, with a Connection of kind postgres; or host, port, userName and dbName";

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::ScaledObject;
 use super::counts::Counts;
 use super::keys::{Found, Keys, path};
-use super::server::{declared, permitted};
+use super::server::{Wanted, declared, permitted};
 use crate::spec::address;
 use crate::spec::grants::Grants;
 use crate::spec::problem::Problem;
@@ -103,14 +103,7 @@ pub(super) fn connection(
     let unsafe_ssl = keys.boolean("unsafeSsl");
     let timeout = timeout(keys);
     if let Some(found) = keys.find(&["connection"]) {
-        let connection = declared(object, found, grants, keys)?;
-        if !matches!(connection.server, Server::Prometheus(_)) {
-            let kind = connection.server.block();
-            let message = format!("Connection `{}` is of kind {kind} and answers no PromQL", found.value);
-            keys.problem(found.key, message, "name one of kind prometheus");
-            return None;
-        }
-        return Some(connection);
+        return declared(object, found, Wanted::PROMETHEUS, grants, keys);
     }
     let Some(Found { key, value }) = keys.find(&["serverAddress"]) else {
         let cure = "e.g. serverAddress: http://prometheus.monitoring:9090, or connection: prometheus";

@@ -229,26 +229,39 @@ fn by_name(
     grants: &Grants,
     keys: &mut Keys<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
-    let connection = declared(object, Found { key, value: name }, grants, keys)?;
-    if !matches!(connection.server, Server::Redis(_)) {
-        let kind = connection.server.block();
-        let message = format!("Connection `{name}` is of kind {kind} and has no lists");
-        keys.problem(key, message, "name one of kind redis");
-        return None;
-    }
+    let connection = declared(object, Found { key, value: name }, Wanted::REDIS, grants, keys)?;
     Some(database.map_or_else(|| Arc::clone(&connection), |number| with_database(&connection, number)))
 }
 
-/// The Connection of this name, of whichever kind; or `None` and a problem.
+/// The kind of Connection that a scaler can use, and what others lack.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    kind: &'static str,
+    lacks: &'static str,
+}
+
+impl Wanted {
+    pub(super) const REDIS: Wanted = Wanted { kind: "redis", lacks: "has no lists" };
+    pub(super) const PROMETHEUS: Wanted = Wanted { kind: "prometheus", lacks: "answers no PromQL" };
+    pub(super) const POSTGRES: Wanted = Wanted { kind: "postgres", lacks: "answers no SQL" };
+}
+
+/// The Connection of this name, of the kind that is wanted; or `None` and a problem.
 pub(super) fn declared(
     object: &ScaledObject<'_>,
     Found { key, value: name }: Found<'_>,
+    wanted: Wanted,
     grants: &Grants,
     keys: &mut Keys<'_>,
 ) -> Option<Arc<ConnectionSpec>> {
     let namespace = object.namespace;
     match grants.look_up(namespace, name) {
-        Lookup::Found(connection) => return Some(connection),
+        Lookup::Found(connection) if connection.server.block() == wanted.kind => return Some(connection),
+        Lookup::Found(connection) => {
+            let (kind, Wanted { kind: wanted, lacks }) = (connection.server.block(), wanted);
+            let message = format!("Connection `{name}` is of kind {kind} and {lacks}");
+            keys.problem(key, message, format!("name one of kind {wanted}"));
+        }
         Lookup::Forbidden => keys.problem(
             key,
             format!("ClusterConnection `{name}` does not allow namespace `{namespace}`"),

@@ -1,9 +1,9 @@
-//! Words and numbers of the page: escaped, and with as many digits as mean something.
+//! Words and numbers of a report: with as many digits as mean something, and escaped for the page.
 
-use super::model::Estimate;
+use super::Estimate;
 
 /// Text between tags, or in an attribute with double quotes. What XML cannot hold becomes a replacement character.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::sim::report) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -19,7 +19,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// The same text for plotters, which escapes by itself but lets control characters through.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::sim::report) fn plain(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 
@@ -29,7 +29,7 @@ fn printable(c: char) -> char {
 }
 
 /// Numbers and their units stay on a line.
-pub(super) fn together(text: &str) -> String {
+pub(in crate::sim::report) fn together(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for word in text.split(' ') {
         if !out.is_empty() {
@@ -42,7 +42,7 @@ pub(super) fn together(text: &str) -> String {
 }
 
 /// At most so many characters, the last of them an ellipsis if there were more.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(in crate::sim::report) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
@@ -53,7 +53,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 /// Three digits that count, with thousands set apart: `0.042`, `1.42`, `14.2`, `142`, `1 420`.
-pub(super) fn number(value: f64) -> String {
+pub(in crate::sim::report) fn number(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
@@ -85,7 +85,7 @@ fn power(decimals: usize) -> f64 {
 }
 
 /// The same without zeros that say nothing: for ticks and for counts.
-pub(super) fn short(value: f64) -> String {
+pub(in crate::sim::report) fn short(value: f64) -> String {
     bare(&number(value))
 }
 
@@ -108,7 +108,7 @@ fn grouped(digits: &str) -> String {
 }
 
 /// A percentage near a hundred: as many decimals as tell it from that, and never rounded up to it.
-pub(super) fn on_time(percent: f64) -> String {
+pub(in crate::sim::report) fn on_time(percent: f64) -> String {
     if !percent.is_finite() {
         return "–".to_owned();
     }
@@ -126,7 +126,7 @@ pub(super) fn on_time(percent: f64) -> String {
 }
 
 /// How often something happened, on average: `0`, `0.6`, `6.5`, `28`, `1 420`.
-pub(super) fn count(value: f64) -> String {
+pub(in crate::sim::report) fn count(value: f64) -> String {
     if value.is_finite() && value.abs() < 9.95 && value.abs() >= 0.05 {
         let text = bare(&format!("{:.1}", value.abs()));
         return if value < 0.0 { format!("−{text}") } else { text };
@@ -135,7 +135,7 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// Sums that may be huge: `863`, `14.2 k`, `18.1 M`.
-pub(super) fn compact(value: f64) -> String {
+pub(in crate::sim::report) fn compact(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
@@ -153,7 +153,7 @@ pub(super) fn compact(value: f64) -> String {
 }
 
 /// A difference in percent, with its sign and a proper minus: `+0.42`, `−2.9`, `+182`.
-pub(super) fn difference(value: f64) -> String {
+pub(in crate::sim::report) fn difference(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
@@ -163,7 +163,7 @@ pub(super) fn difference(value: f64) -> String {
 }
 
 /// `340 ms`, `2.1 s`, `41 s`, `4 m 10 s`, `2 h`, `3 d 4 h`.
-pub(super) fn seconds(value: f64) -> String {
+pub(in crate::sim::report) fn seconds(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
@@ -198,12 +198,12 @@ fn pair(value: f64, large: f64, large_name: &str, small: f64, small_name: &str) 
 }
 
 /// `1 seed`, `3 seeds`.
-pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
+pub(in crate::sim::report) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// `1.2 MB`, for files.
-pub(super) fn bytes(count: u64) -> String {
+pub(in crate::sim::report) fn bytes(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let count = count as f64;
     if count < 1000.0 {
@@ -218,7 +218,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// The interval in words, if there is one.
-pub(super) fn interval(estimate: &Estimate, say: impl Fn(f64) -> String) -> Option<String> {
+pub(in crate::sim::report) fn interval(estimate: &Estimate, say: impl Fn(f64) -> String) -> Option<String> {
     let Estimate { low, high, .. } = *estimate;
     (low.is_finite() && high.is_finite() && high > low).then(|| {
         // A dash between numbers that may have signs would be read as one.
@@ -229,7 +229,7 @@ pub(super) fn interval(estimate: &Estimate, say: impl Fn(f64) -> String) -> Opti
 }
 
 /// The value, and its interval in brackets.
-pub(super) fn with_interval(estimate: &Estimate, say: impl Fn(f64) -> String) -> String {
+pub(in crate::sim::report) fn with_interval(estimate: &Estimate, say: impl Fn(f64) -> String) -> String {
     let mean = say(estimate.mean);
     interval(estimate, say).map_or_else(|| mean.clone(), |interval| format!("{mean} ({interval})"))
 }
