@@ -54,6 +54,7 @@ fn spec(name: u32, window: u64) -> Arc<AutoscalerSpec> {
             activation_threshold: 0.0,
             max_sample_age: None,
             partitioning: Partitioning::default(),
+            share: TriggerSpec::WHOLE,
         }],
         behavior: Behavior::Rules { up: rules(0), down: rules(window) },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },

@@ -239,6 +239,25 @@ impl Observation {
         Observation { backlog, ..Observation::default() }
     }
 
+    /// What of it one of several workloads is to see to that drain the same queue: a part of the work, and of the room to
+    /// work in it. Ages stay, and so do the source's own counters and what is nobody's.
+    #[must_use]
+    pub fn part(self, share: f64) -> Self {
+        // The usual case must not depend on what a multiplication by one does.
+        if share >= 1.0 {
+            return self;
+        }
+        let of = |whole: Measure| whole.get().map_or(Measure::UNKNOWN, |whole| Measure::new(whole * share));
+        Observation {
+            backlog: self.backlog * share,
+            due: of(self.due),
+            in_flight: of(self.in_flight),
+            limit: of(self.limit),
+            partitions: of(self.partitions),
+            ..self
+        }
+    }
+
     /// Takes in another part of the same trigger's source.
     pub fn add(&mut self, part: &Observation) {
         let sum = |one: f64, two: f64| one + two;

@@ -345,6 +345,7 @@ mod tests {
                 activation_threshold: 0.0,
                 max_sample_age: None,
                 partitioning: Partitioning::default(),
+                share: TriggerSpec::WHOLE,
             }],
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: Duration::ZERO },
             fallback: Fallback { after: Duration::ZERO, behavior: FallbackBehavior::Hold },

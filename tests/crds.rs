@@ -8,12 +8,13 @@
 #[path = "crds/walker.rs"]
 mod walker;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tidegate::cluster::crd::{self, Kind};
-use tidegate::cluster::rbac::{self, Names, ROWS, Request, ScaleKind, SecretName};
+use tidegate::cluster::rbac::{self, Names, ROWS, Request, ScaleKind, Scaling, SecretName};
 use tidegate::spec::load::{Loaded, SourceText, Terms, load};
 use tidegate::spec::manifest;
 use tidegate::spec::problem::Problems;
@@ -397,9 +398,55 @@ fn what_the_status_writer_writes_fits() {
 
 #[test]
 fn the_committed_permissions_are_those_that_are_printed() {
-    let path = "deploy/rbac/cluster.yaml";
-    let committed = fs::read_to_string(root().join(path)).unwrap_or_default();
-    assert!(committed == rbac::yaml(&Request::default()), "{path} is old; run: cargo run -- crd --rbac > {path}");
+    let with = |scaling| Request { scaling, ..Request::default() };
+    let own = Request { namespaces: vec![rbac::OWN_NAMESPACE.to_owned()], ..Request::default() };
+    let variants = [
+        ("deploy/tidegate/rbac.yaml", " --scaling without", with(Scaling::Without)),
+        ("deploy/components/standalone/rbac.yaml", " --scaling only", with(Scaling::Only)),
+        ("deploy/overlays/namespaced/rbac.yaml", " --namespace tidegate", own),
+    ];
+    for (path, flags, request) in variants {
+        let committed = fs::read_to_string(root().join(path)).unwrap_or_default();
+        assert!(committed == rbac::yaml(&request), "{path} is old; run: cargo run -- crd --rbac{flags} > {path}");
+    }
+}
+
+#[test]
+fn without_scaling_nothing_may_change_a_workload_and_only_scaling_is_the_rest() {
+    let granted = |scaling| {
+        rbac::grants(&Request {
+            scaling,
+            scale_kinds: vec![ScaleKind { group: "argoproj.io".to_owned(), resource: "rollouts".to_owned() }],
+            ..Request::default()
+        })
+    };
+    let calls = |grants: &[rbac::Grant]| -> BTreeSet<String> {
+        let each = |grant: &rbac::Grant| {
+            let verbs = grant.verbs.clone();
+            let of = move |resource: &String| verbs.iter().map(|verb| format!("{verb} {resource}")).collect::<Vec<_>>();
+            grant.resources.iter().flat_map(of).collect::<Vec<_>>()
+        };
+        grants.iter().flat_map(each).collect()
+    };
+    let (all, without, only) =
+        (calls(&granted(Scaling::With)), calls(&granted(Scaling::Without)), calls(&granted(Scaling::Only)));
+    let writes = |call: &&String| !["get ", "list ", "watch "].iter().any(|verb| call.starts_with(verb));
+    let written: Vec<&str> = without.iter().filter(writes).map(String::as_str).collect();
+    assert_eq!(
+        written,
+        [
+            "create configmaps",
+            "create events",
+            "create leases",
+            "patch queueautoscalers/status",
+            "update configmaps",
+            "update leases"
+        ]
+    );
+    assert!(without.contains("watch rollouts"), "they are still looked at");
+    assert!(only.contains("patch rollouts/scale") && only.contains("patch deployments/scale"));
+    assert_eq!(&without | &only, all);
+    assert!(without.is_disjoint(&only));
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn trigger(position: usize) -> TriggerSpec {
         activation_threshold: 0.0,
         max_sample_age: None,
         partitioning: Partitioning::default(),
+        share: TriggerSpec::WHOLE,
     }
 }
 

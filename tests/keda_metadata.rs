@@ -135,7 +135,7 @@ const SCALER: (&str, &str) = ("scalerAddress", "tidegate.tidegate:9090");
 
 #[test]
 fn maps_of_keda_s_own_redis_trigger_are_understood() {
-    let maps: [&[(&str, &str)]; 27] = [
+    let maps: [&[(&str, &str)]; 28] = [
         &[SCALER, HERE, LIST],
         &[SCALER, HERE, LIST, ("listLength", "100"), ("activationListLength", "10"), ("databaseIndex", "2")],
         &[SCALER, ("addresses", "redis:6379, redis-2:6379"), LIST],
@@ -161,6 +161,7 @@ fn maps_of_keda_s_own_redis_trigger_are_understood() {
         &[SCALER, HERE, ("listName", "celery\u{6}\u{16}3")],
         &[SCALER, HERE, ("listName", "queue_1-Übersicht")],
         &[SCALER, HERE, LIST, ("activationListLength", "-1"), ("triggerType", "redis"), ("pollingInterval", "250ms")],
+        &[SCALER, HERE, LIST, ("share", "0.1")],
         &[
             SCALER,
             HERE,
@@ -227,7 +228,7 @@ fn maps_of_keda_s_other_redis_triggers_are_understood() {
 
 #[test]
 fn what_cannot_be_registered_still_has_a_name_and_a_target() {
-    let maps: [&[(&str, &str)]; 24] = [
+    let maps: [&[(&str, &str)]; 25] = [
         &[SCALER, ("addresses", "a.allowed.svc:6379,b.elsewhere.svc:6379"), LIST],
         &[SCALER, ("addresses", "node-0:6379"), LIST, ("triggerType", "redis")],
         &[SCALER, ("addresses", "sentinel:26379"), LIST, ("sentinelMaster", "another")],
@@ -243,6 +244,7 @@ fn what_cannot_be_registered_still_has_a_name_and_a_target() {
         &[SCALER, HERE, LIST, ("databaseIndex", "one"), ("activationListLength", "5.5"), ("enableTLS", "yes")],
         &[SCALER, HERE, LIST, ("pollingInterval", "10ms")],
         &[SCALER, HERE, LIST, ("pollingInterval", "often")],
+        &[SCALER, HERE, LIST, ("share", "1.5")],
         &[SCALER, ("connection", "redis-mian"), LIST],
         &[SCALER, ("connection", "billing-only"), LIST],
         &[SCALER, ("connection", "embedded"), LIST],

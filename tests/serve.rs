@@ -138,6 +138,7 @@ fn trigger(name: &str, policy: Policy) -> TriggerSpec {
         activation_threshold: 0.0,
         max_sample_age: None,
         partitioning: Partitioning::default(),
+        share: TriggerSpec::WHOLE,
     }
 }
 

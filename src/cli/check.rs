@@ -84,6 +84,7 @@ fn check(paths: &[PathBuf], output: Option<Output>, terms: &Terms) -> Result<Fin
     };
     let mut warnings = lines(&loaded.warnings);
     warnings.extend(lines(&advice::warnings(&loaded.autoscalers)));
+    warnings.extend(lines(&advice::shares(&loaded.autoscalers)));
     Ok(Findings { understood, warnings, hints: lines(&advice::hints(&loaded.autoscalers)) })
 }
 

@@ -37,6 +37,18 @@ pub struct CrdArgs {
     /// The only Secrets to read, by name, in every namespace or in the one that is written. May be repeated.
     #[arg(long = "secret", value_name = "[NAMESPACE/]NAME", value_parser = secret, requires = "rbac")]
     pub secrets: Vec<SecretName>,
+    /// Whether to change workloads is among the permissions. without: for tidegate behind KEDA, where every
+    /// QueueAutoscaler has dryRun. only: what is missing there, under a name of its own.
+    #[arg(long, value_name = "WHETHER", value_enum, default_value = "with", requires = "rbac")]
+    pub scaling: Scaling,
+}
+
+/// As [`rbac::Scaling`], on the command line.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Scaling {
+    With,
+    Without,
+    Only,
 }
 
 fn kind(name: &str) -> anyhow::Result<Kind> {
@@ -83,6 +95,11 @@ pub fn run(args: CrdArgs) -> anyhow::Result<ExitCode> {
             lease: args.lease_name,
             scale_kinds: args.scale_kinds,
             secrets: args.secrets,
+            scaling: match args.scaling {
+                Scaling::With => rbac::Scaling::With,
+                Scaling::Without => rbac::Scaling::Without,
+                Scaling::Only => rbac::Scaling::Only,
+            },
         })
     } else {
         crd::yaml(if args.kinds.is_empty() { &Kind::ALL } else { &args.kinds })?

@@ -14,6 +14,8 @@ use crate::spec::manifest::GROUP;
 pub const LEASE: &str = "tidegate";
 /// Name of everything that is printed, and of the ServiceAccount unless somebody says otherwise.
 const NAME: &str = "tidegate";
+/// The same of [`Scaling::Only`], which stands beside the others.
+const SCALING_NAME: &str = "tidegate-scaling";
 /// Where tidegate itself runs, unless somebody says otherwise.
 pub const OWN_NAMESPACE: &str = "tidegate";
 
@@ -125,6 +127,17 @@ pub struct SecretName {
     pub name: String,
 }
 
+/// Whether to change workloads is among the permissions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scaling {
+    #[default]
+    With,
+    /// It is not: KEDA scales them all, and each QueueAutoscaler has `dryRun`.
+    Without,
+    /// It is all that is: what [`Scaling::Without`] lacks.
+    Only,
+}
+
 /// What is wanted of the permissions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
@@ -137,6 +150,7 @@ pub struct Request {
     pub scale_kinds: Vec<ScaleKind>,
     /// Empty: all.
     pub secrets: Vec<SecretName>,
+    pub scaling: Scaling,
 }
 
 impl Default for Request {
@@ -148,9 +162,13 @@ impl Default for Request {
             lease: LEASE.to_owned(),
             scale_kinds: Vec::new(),
             secrets: Vec::new(),
+            scaling: Scaling::With,
         }
     }
 }
+
+/// Parts of [`crate::cluster`] that do nothing for an autoscaler with `dryRun`.
+const SCALING: [&str; 2] = ["scale", "restore"];
 
 /// Some calls, allowed in one place.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -184,7 +202,12 @@ impl Grant {
 #[must_use]
 pub fn grants(request: &Request) -> Vec<Grant> {
     let mut grants: Vec<Grant> = Vec::new();
-    for row in &ROWS {
+    let wanted = |row: &Row| match request.scaling {
+        Scaling::With => true,
+        Scaling::Without => !SCALING.contains(&row.part),
+        Scaling::Only => SCALING.contains(&row.part),
+    };
+    for row in ROWS.iter().filter(|row| wanted(row)) {
         for (namespace, names) in places(row, request) {
             push(&mut grants, grant(row, row.group, row.resource, namespace, names));
         }
@@ -194,7 +217,7 @@ pub fn grants(request: &Request) -> Vec<Grant> {
         let scale = format!("{}/scale", kind.resource);
         let models = [(like("deployments"), kind.resource.as_str()), (like("deployments/scale"), scale.as_str())];
         for (row, resource) in models {
-            let Some(row) = row else { continue };
+            let Some(row) = row.filter(|row| wanted(row)) else { continue };
             for (namespace, names) in places(row, request) {
                 push(&mut grants, grant(row, &kind.group, resource, namespace, names));
             }
@@ -267,8 +290,15 @@ pub fn yaml(request: &Request) -> String {
     for grant in grants(request) {
         by_place.entry(grant.namespace.clone()).or_default().push(grant);
     }
-    let mut out = String::from(
-        "# Printed by `tidegate crd --rbac`. Every call that tidegate makes, and nothing more.\n\
+    let (flag, calls) = match request.scaling {
+        Scaling::With => ("", "Every call that tidegate makes, and nothing more."),
+        Scaling::Without => {
+            (" --scaling without", "Every call that tidegate makes where KEDA scales all workloads, and nothing more.")
+        }
+        Scaling::Only => (" --scaling only", "The calls that change workloads, to be added to `--scaling without`."),
+    };
+    let mut out = format!(
+        "# Printed by `tidegate crd --rbac{flag}`. {calls}\n\
          # The ServiceAccount itself comes with whatever runs tidegate.\n",
     );
     for (i, (namespace, grants)) in by_place.into_iter().enumerate() {
@@ -281,9 +311,10 @@ pub fn yaml(request: &Request) -> String {
 }
 
 fn role(out: &mut String, namespace: Option<&str>, grants: &[Grant], request: &Request) {
+    let name = if request.scaling == Scaling::Only { SCALING_NAME } else { NAME };
     let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
     let place = namespace.map_or(String::new(), |namespace| format!(", namespace: {}", quoted(namespace)));
-    let metadata = format!("metadata: {{ name: {NAME}{place}, labels: {{ app.kubernetes.io/name: tidegate }} }}\n");
+    let metadata = format!("metadata: {{ name: {name}{place}, labels: {{ app.kubernetes.io/name: tidegate }} }}\n");
     let header = "apiVersion: rbac.authorization.k8s.io/v1\n";
     // Writing to a `String` cannot fail.
     let _ = write!(out, "{header}kind: {kind}\n{metadata}rules:\n");
@@ -301,7 +332,7 @@ fn role(out: &mut String, namespace: Option<&str>, grants: &[Grant], request: &R
     let _ = write!(
         out,
         "---\n{header}kind: {kind}Binding\n{metadata}\
-         roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: {kind}, name: {NAME} }}\n\
+         roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: {kind}, name: {name} }}\n\
          subjects: [{{ kind: ServiceAccount, name: {account}, namespace: {home} }}]\n"
     );
 }

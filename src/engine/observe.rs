@@ -15,6 +15,8 @@ use crate::spec::{Fallback, FallbackBehavior, Partitioning, Policy};
 pub(super) struct Rule {
     pub(super) policy: Policy,
     pub(super) activation_threshold: f64,
+    /// Which part of what is read counts: above 0, at most 1.
+    pub(super) share: f64,
     /// How old its value may be.
     pub(super) max_sample_age: Duration,
     /// When this trigger began to be watched: an age for what was never read.

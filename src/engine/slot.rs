@@ -142,11 +142,13 @@ impl Slot {
                     && t.source == trigger.source
                     && t.in_flight == trigger.in_flight
                     && t.connection == trigger.connection
+                    && t.share == trigger.share
             });
             let before = known.and_then(|i| self.rules.get(i));
             rules.push(Rule {
                 policy: trigger.policy,
                 activation_threshold: trigger.activation_threshold,
+                share: trigger.share.as_f64(),
                 max_sample_age: spec.max_sample_age_of(trigger, self.pace),
                 since: before.map_or(now, |rule| rule.since),
                 failing_since: before.and_then(|rule| rule.failing_since),
@@ -191,6 +193,7 @@ impl Slot {
         });
         match value {
             Ok(observation) => {
+                let observation = observation.part(rule.share);
                 // What was old when it was read is as old as that.
                 let taken = taken.before(age(&observation));
                 let since = report.taken.map_or(Duration::ZERO, |before| taken.since(before));

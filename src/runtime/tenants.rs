@@ -142,6 +142,7 @@ mod tests {
                 activation_threshold: 0.0,
                 max_sample_age: None,
                 partitioning: Partitioning::default(),
+                share: TriggerSpec::WHOLE,
             }],
             behavior: Behavior::HpaWithoutBehavior { downscale_stabilization: second },
             fallback: Fallback { after: second, behavior: FallbackBehavior::Hold },

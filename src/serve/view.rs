@@ -134,6 +134,9 @@ struct TriggerView {
     in_flight_source: Option<manifest::Trigger>,
     policy: PolicyView,
     activation_threshold: f64,
+    /// Where only a part of what was read counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<f64>,
     /// Where it is not the autoscaler's.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_sample_age_seconds: Option<f64>,
@@ -351,6 +354,7 @@ impl Moment {
                 },
             },
             activation_threshold: trigger.activation_threshold,
+            share: (trigger.share != TriggerSpec::WHOLE).then(|| trigger.share.as_f64()),
             max_sample_age_seconds: trigger.max_sample_age.map(|_| published.max_sample_age_of(trigger).as_secs_f64()),
             report: report.map(|report| ReportView {
                 health: self.health(published, trigger, report).as_str(),

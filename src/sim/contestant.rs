@@ -60,7 +60,7 @@ impl Contestant {
             kind: Kind::Tidegate,
             setting: setting(spec),
             initial: scenario.initial_replicas.unwrap_or_else(|| resting(spec)),
-            who: Who::Ours { spec: Arc::clone(spec), streams },
+            who: Who::Ours { spec: alone(spec), streams },
         })
     }
 
@@ -287,6 +287,18 @@ fn shown(targets: &[f64]) -> String {
 }
 
 /// The settings that make the difference, in a few words.
+/// As who drains its queues alone: what a scenario says of arrivals is of this one's share of them.
+fn alone(spec: &Arc<AutoscalerSpec>) -> Arc<AutoscalerSpec> {
+    if spec.triggers.iter().all(|trigger| trigger.share == TriggerSpec::WHOLE) {
+        return Arc::clone(spec);
+    }
+    let mut spec = AutoscalerSpec::clone(spec);
+    for trigger in &mut spec.triggers {
+        trigger.share = TriggerSpec::WHOLE;
+    }
+    Arc::new(spec)
+}
+
 fn setting(spec: &AutoscalerSpec) -> String {
     let mut policies: Vec<String> = spec.triggers.iter().map(|trigger| policy(&trigger.policy)).collect();
     policies.dedup();

@@ -1,15 +1,17 @@
 //! What is worth knowing of manifests in which nothing is wrong: whether work in flight can be seen, which policy makes
-//! use of it, whether an answer's age is known, and what a cap on commands makes of polling intervals. `check` says it;
-//! nobody is told while running.
+//! use of it, whether an answer's age is known, what a cap on commands makes of polling intervals, and whether the shares
+//! of who drains one queue together make a whole. `check` says it; nobody is told while running.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::interval_under;
 use super::units::format_duration;
-use super::{AutoscalerSpec, CeleryInFlight, ConnectionSpec, Freshness, Policy, Server, Source, TriggerSpec};
+use super::{
+    AutoscalerSpec, CeleryInFlight, ConnectionSpec, Freshness, MilliValue, Policy, Server, Source, TriggerSpec,
+};
 
 /// Places that are named; more are counted.
 const NAMED: usize = 3;
@@ -131,6 +133,39 @@ pub fn warnings(autoscalers: &[Arc<AutoscalerSpec>]) -> Vec<Advice> {
     warnings
 }
 
+/// Queues whose shares do not add up: some of the work is counted twice, or by nobody. Only where a share is written;
+/// several readers of one queue may have their reasons.
+#[must_use]
+pub fn shares(autoscalers: &[Arc<AutoscalerSpec>]) -> Vec<Advice> {
+    let mut positions: HashMap<(&ConnectionSpec, &Source), usize> = HashMap::new();
+    let mut queues: Vec<Vec<Reader<'_>>> = Vec::new();
+    for (spec, trigger) in each_trigger(autoscalers) {
+        let position = *positions.entry((&trigger.connection, &trigger.source)).or_insert(queues.len());
+        match queues.get_mut(position) {
+            Some(readers) => readers.push((spec, trigger)),
+            None => queues.push(vec![(spec, trigger)]),
+        }
+    }
+    let mut warnings = Vec::new();
+    for readers in queues {
+        let whole: i64 = readers.iter().map(|(_, trigger)| trigger.share.0).sum();
+        let written = readers.iter().any(|(_, trigger)| trigger.share != TriggerSpec::WHOLE);
+        if !written || whole == TriggerSpec::WHOLE.0 {
+            continue;
+        }
+        let sum = MilliValue(whole).as_f64();
+        let what = if whole > TriggerSpec::WHOLE.0 { "some work is counted twice" } else { "some work is nobody's" };
+        warnings.push(Advice {
+            says: format!(
+                "the shares of those that read this queue add up to {sum}, so {what}: let them add up to 1, and declare \
+                 all of them in the files that are checked together"
+            ),
+            of: readers.iter().map(|(spec, trigger)| place(spec, trigger)).collect(),
+        });
+    }
+    warnings
+}
+
 fn each_trigger(autoscalers: &[Arc<AutoscalerSpec>]) -> impl Iterator<Item = Reader<'_>> {
     autoscalers.iter().flat_map(|spec| spec.triggers.iter().map(|trigger| (&**spec, trigger)))
 }
@@ -193,6 +228,26 @@ mod tests {
         assert_eq!(found.len(), 1);
         let text = found[0].to_string();
         assert!(text.starts_with("shop/a trigger-0, shop/a trigger-1, shop/a trigger-2 and 2 more: work in"), "{text}");
+    }
+
+    #[test]
+    fn shares_of_one_queue_that_do_not_make_a_whole_are_a_warning() {
+        let trigger = |queue: &str, share: &str| {
+            format!("celery: {{ queues: [{queue}] }}, policy: {{ fixed: {{ replicas: 1 }} }}{share}")
+        };
+        let found = |written: &[(&str, &str)]| {
+            let triggers: Vec<String> = written.iter().map(|(queue, share)| trigger(queue, share)).collect();
+            shares(&loaded("", &triggers.iter().map(String::as_str).collect::<Vec<_>>()))
+        };
+        assert_eq!(found(&[("q", ""), ("q", "")]), [], "nobody wrote any");
+        assert_eq!(found(&[("q", ", share: 0.9"), ("q", ", share: 100m")]), []);
+        let twice = found(&[("q", ", share: 0.9"), ("other", ""), ("q", "")]);
+        assert_eq!(twice.len(), 1);
+        assert_eq!(twice[0].of, ["shop/a trigger-0", "shop/a trigger-2"]);
+        assert!(twice[0].says.contains("add up to 1.9, so some work is counted twice"), "{}", twice[0].says);
+        let lost = found(&[("q", ", share: 0.5"), ("other", ", share: 0.5")]);
+        assert_eq!(lost.len(), 2);
+        assert!(lost[1].says.contains("some work is nobody's"), "{}", lost[1].says);
     }
 
     #[test]

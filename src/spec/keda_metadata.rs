@@ -172,6 +172,7 @@ fn named(object: &ScaledObject<'_>, found: Found<'_>, keys: &mut Keys<'_>) -> Re
         "host",
         "hosts",
         "connection",
+        "share",
     ] {
         if let Some(other) = keys.find(&[name]) {
             let message = format!("`autoscaler` names a QueueAutoscaler, which has its own {}", meaning(name));
@@ -191,6 +192,7 @@ fn meaning(key: &str) -> &'static str {
         "listName" | "stream" | "query" => "source",
         "listLength" | "streamLength" | "pendingEntriesCount" | "lagCount" | "targetQueryValue" => "target",
         "activationListLength" | "activationLagCount" | "activationTargetQueryValue" => "activationThreshold",
+        "share" => "share",
         _ => "connection",
     }
 }
@@ -242,6 +244,7 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
         Scaler::Postgresql => postgresql::connection(object, grants, keys),
     };
     let polling_interval = polling_interval(keys);
+    let share = keys.text("share").map(|share| QuantityText(share.to_owned()));
     let mut warnings = keys.without_effect(scaler.keys(), MOST_WARNINGS);
     warnings.extend(match scaler {
         Scaler::Redis => server::warnings(object, keys, connection.as_deref()),
@@ -260,6 +263,7 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
                 ..Policy::default()
             }),
             activation_threshold: Some(QuantityText(counts.activation.to_string())),
+            share,
             ..counts.block()
         }]),
         ..QueueAutoscalerBody::default()
@@ -285,7 +289,7 @@ fn trigger(object: &ScaledObject<'_>, grants: &Grants, keys: &mut Keys<'_>) -> R
 }
 
 /// Which key a part of the manifest came from, so that `validate` speaks of what the user wrote.
-fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 9] {
+fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 10] {
     [
         ("spec.triggers[0].prometheusQuery", path(keys.spelling("query"))),
         ("spec.triggers[0].postgres", path(keys.spelling("query"))),
@@ -294,6 +298,7 @@ fn renamed(keys: &Keys<'_>, counts: &Counts) -> [(&'static str, String); 9] {
         ("spec.triggers[0].redisStream", path(keys.spelling(counts.name_key))),
         ("spec.triggers[0].policy", path(keys.spelling(counts.target_key))),
         ("spec.triggers[0].activationThreshold", path(keys.spelling(counts.activation_key))),
+        ("spec.triggers[0].share", path(keys.spelling("share"))),
         ("spec.triggers[0].connection", path(keys.spelling("connection"))),
         ("spec.pollingInterval", path(keys.spelling("pollingInterval"))),
     ]

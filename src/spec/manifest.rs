@@ -187,6 +187,10 @@ pub struct Trigger {
     /// The trigger is active while the backlog is above (not at) this many items. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_threshold: Option<QuantityText>,
+    /// Which part of what is read counts here, above 0 and at most 1: for a queue that several workloads drain, such as a
+    /// stable and a canary Deployment, each with an autoscaler and its share. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<QuantityText>,
     /// A reading of this trigger older than this no longer counts. Default: the autoscaler's maxSampleAge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sample_age: Option<DurationText>,

@@ -145,6 +145,8 @@ pub struct TriggerSpec {
     /// Instead of the autoscaler's own.
     pub max_sample_age: Option<Duration>,
     pub partitioning: Partitioning,
+    /// Which part of what is read counts here: above 0, at most [`TriggerSpec::WHOLE`].
+    pub share: MilliValue,
 }
 
 /// What is made of how the workers have divided the work among them, where the source shows it.
@@ -185,6 +187,9 @@ pub struct Load {
 }
 
 impl TriggerSpec {
+    /// The share of who drains a queue alone.
+    pub const WHOLE: MilliValue = MilliValue(1000);
+
     /// Whether work that is being done can be seen.
     #[must_use]
     pub fn shows_in_flight(&self) -> bool {

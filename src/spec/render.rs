@@ -191,6 +191,7 @@ fn trigger(trigger: &TriggerSpec) -> Trigger {
         in_flight: trigger.in_flight.as_ref().and_then(source::in_flight),
         policy: Some(policy(trigger.policy)),
         activation_threshold: Some(float(trigger.activation_threshold)),
+        share: (trigger.share != TriggerSpec::WHOLE).then(|| quantity(trigger.share)),
         max_sample_age: trigger.max_sample_age.and_then(duration),
         ..with_partitioning(trigger)
     }

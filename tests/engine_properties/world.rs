@@ -112,6 +112,7 @@ pub fn autoscaler(shape: Shape) -> impl Strategy<Value = AutoscalerSpec> {
                     activation_threshold,
                     max_sample_age: None,
                     partitioning: Partitioning::default(),
+                    share: TriggerSpec::WHOLE,
                 })
                 .collect(),
             behavior: Behavior::Rules { up, down },

@@ -267,3 +267,50 @@ fn what_was_old_when_it_was_read_is_stale_when_its_source_says_so() {
     assert_eq!(first(&world).health, Health::Stale);
     assert_eq!(world.decision().desired, 5, "and scales nothing down");
 }
+
+// === two workloads that drain one queue ===
+
+#[test]
+fn a_share_is_a_part_of_what_waits_and_of_what_is_in_flight() {
+    let share = |milli| spec(|s| s.triggers = vec![TriggerSpec { share: MilliValue(milli), ..trigger(0) }]);
+    let (mut stable, mut canary) = (World::new(share(900), 0), World::new(share(100), 0));
+    for world in [&mut stable, &mut canary] {
+        world.observe(0, Observation { in_flight: 2.0.into(), ..Observation::of_backlog(10.0) });
+        world.obey();
+    }
+    assert_eq!((stable.decision().current, canary.decision().current), (9, 1), "together one for each item, as alone");
+    let seen = |world: &World| {
+        world.decision().triggers.iter().map(|t| (t.value, t.facts.in_flight.get())).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&canary), [(Some(1.0), Some(0.2))], "what is served to KEDA is the share, too");
+    // The first item wakes both: nobody knows who will take it.
+    let (mut stable, mut canary) = (World::new(share(900), 0), World::new(share(100), 0));
+    assert_eq!((stable.settle(1.0), canary.settle(1.0)), (1, 1));
+}
+
+#[test]
+fn an_answer_under_another_share_is_waited_for() {
+    let share = |milli| spec(|s| s.triggers = vec![TriggerSpec { share: MilliValue(milli), ..trigger(0) }]);
+    let mut world = World::new(share(500), 0);
+    assert_eq!(world.settle(10.0), 5);
+    world.respec(share(1000));
+    assert_eq!(
+        (world.obey(), world.reason()),
+        (5, Reason::NoSampleYet),
+        "half of ten is not to be taken for all of it"
+    );
+    assert_eq!(world.settle(10.0), 10);
+}
+
+#[test]
+fn no_more_replicas_than_the_share_of_the_partitions() {
+    let mut world = World::new(
+        spec(|s| {
+            let partitioning = Partitioning { bounds_replicas: true, ..Partitioning::default() };
+            s.triggers = vec![TriggerSpec { share: MilliValue(250), partitioning, ..trigger(0) }];
+        }),
+        0,
+    );
+    world.observe(0, Observation { partitions: 8.0.into(), ..Observation::of_backlog(100.0) });
+    assert_eq!(world.obey(), 2);
+}

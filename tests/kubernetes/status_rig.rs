@@ -57,6 +57,7 @@ pub fn spec(name: &str) -> AutoscalerSpec {
             activation_threshold: 0.0,
             max_sample_age: None,
             partitioning: Partitioning::default(),
+            share: TriggerSpec::WHOLE,
         }],
         behavior: Behavior::Rules { up: rules(), down: rules() },
         fallback: Fallback { after: Duration::from_secs(30), behavior: FallbackBehavior::Hold },

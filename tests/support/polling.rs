@@ -230,6 +230,7 @@ pub fn autoscaler(name: &str, interval: Duration, triggers: &[(&Arc<ConnectionSp
         activation_threshold: 0.0,
         max_sample_age: None,
         partitioning: Partitioning::default(),
+        share: TriggerSpec::WHOLE,
     };
     Arc::new(AutoscalerSpec {
         id: AutoscalerId::new("tests", name),

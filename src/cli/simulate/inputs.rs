@@ -14,6 +14,7 @@ use crate::sim::report::Input;
 use crate::sim::trace::{self, Format, Options, Role, SecondsPerToken};
 use crate::sim::vary::Documents;
 use crate::sim::workload::Recorded;
+use crate::spec::TriggerSpec;
 use crate::spec::load::{SourceText, Terms, load, scenarios};
 use crate::spec::problem::Problems;
 use crate::spec::scenario::{Scenario, TraceFile};
@@ -81,6 +82,11 @@ pub(super) fn read(args: &SimulateArgs) -> anyhow::Result<Inputs> {
     }
     if !wrong.is_empty() {
         bail!(wrong.join("\n"));
+    }
+    if autoscalers.iter().flat_map(|spec| &spec.triggers).any(|trigger| trigger.share != TriggerSpec::WHOLE) {
+        notes.push(
+            "a trigger's share is left out: the scenario's jobs are those that this workload has to do".to_owned(),
+        );
     }
     let documents = Documents::read(&texts).map_err(|error| anyhow!(error))?;
     let experiment =

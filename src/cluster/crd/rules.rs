@@ -26,7 +26,7 @@ impl Default {
     }
 }
 
-pub(super) const DEFAULTS: [(&str, Default); 35] = [
+pub(super) const DEFAULTS: [(&str, Default); 36] = [
     ("spec.scaleTargetRef.kind", Default::Text("Deployment")),
     ("spec.minReplicas", Default::Number(0)),
     ("spec.maxReplicas", Default::Number(100)),
@@ -36,6 +36,7 @@ pub(super) const DEFAULTS: [(&str, Default); 35] = [
     ("spec.cooldownPeriod", Default::Text("300s")),
     ("spec.initialCooldownPeriod", Default::Text("0s")),
     ("spec.triggers[].activationThreshold", Default::Number(0)),
+    ("spec.triggers[].share", Default::Number(1)),
     ("spec.behavior.scaleUp.stabilizationWindowSeconds", Default::Number(0)),
     ("spec.behavior.scaleUp.selectPolicy", Default::Text("Max")),
     ("spec.behavior.scaleUp.tolerance", Default::Number(0)),
@@ -154,7 +155,8 @@ pub(super) enum Sign {
     Positive,
 }
 
-pub(super) const QUANTITIES: [(&str, Sign); 5] = [
+pub(super) const QUANTITIES: [(&str, Sign); 6] = [
+    ("spec.triggers[].share", Sign::Positive),
     ("spec.triggers[].policy.backlogPerReplica.target", Sign::Positive),
     ("spec.triggers[].policy.load.slotsPerReplica", Sign::Positive),
     ("spec.triggers[].policy.load.utilization", Sign::Positive),

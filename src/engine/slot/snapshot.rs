@@ -47,7 +47,7 @@ impl Slot {
         out.role(*role);
         out.optional(*pace, Writer::whole_duration);
         for rule in rules {
-            let Rule { policy: _, activation_threshold: _, max_sample_age: _, partitioning: _, .. } = rule;
+            let Rule { policy: _, activation_threshold: _, share: _, max_sample_age: _, partitioning: _, .. } = rule;
             let Rule { since, failing_since, usual, rebalancing_since, .. } = rule;
             out.tick(*since);
             out.optional(*failing_since, Writer::tick);

@@ -37,7 +37,7 @@ pub(super) const OF_REDIS: [&str; 20] = [
 ];
 
 /// Our own.
-const OURS: [&str; 5] = ["autoscaler", "serve", "triggerType", "connection", "pollingInterval"];
+const OURS: [&str; 6] = ["autoscaler", "serve", "triggerType", "connection", "pollingInterval", "share"];
 
 /// Read by KEDA itself on the way to us.
 const FOR_KEDA: [&str; 1] = ["scalerAddress"];

@@ -89,6 +89,7 @@ fn one(
     let policy = policy(trigger.policy.as_ref(), &format!("{path}.policy"), report);
     let connection = connection(trigger, source.as_ref(), path, head, grants, report);
     let activation_threshold = activation_threshold(trigger, path, report);
+    let share = share(trigger, path, report);
     if let (Some(in_flight), Some(connection)) = (&in_flight, &connection)
         && !fits(in_flight, &connection.server)
     {
@@ -115,6 +116,7 @@ fn one(
         activation_threshold,
         max_sample_age: None,
         partitioning,
+        share,
     };
     if matches!(spec.policy, Policy::Load(_)) && !spec.shows_in_flight() {
         report.problem(
@@ -212,6 +214,23 @@ fn activation_threshold(trigger: &Trigger, path: &str, report: &mut Report<'_>) 
         );
     }
     threshold.unwrap_or(MilliValue(0)).as_f64()
+}
+
+fn share(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> MilliValue {
+    let Some(text) = &trigger.share else { return TriggerSpec::WHOLE };
+    let path = format!("{path}.share");
+    match values::quantity(text, &path, report) {
+        Some(share) if share < MilliValue(1) || share > TriggerSpec::WHOLE => {
+            report.problem(
+                &path,
+                format!("must be above zero and at most 1, found {}", text.0),
+                "e.g. share: 0.1 here and 0.9 for the other workload",
+            );
+            TriggerSpec::WHOLE
+        }
+        Some(share) => share,
+        None => TriggerSpec::WHOLE,
+    }
 }
 
 fn connection(
