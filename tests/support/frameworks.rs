@@ -71,10 +71,15 @@ fn node(home: &Path, file: &'static str, package: &str) -> Result<Program, Strin
 }
 
 /// What `tests/run` installed, of exactly the versions that are asked for now.
-fn installed(home: &str) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// It is not there, or of other versions.
+pub fn installed(home: &str) -> Result<PathBuf, String> {
     let wanted = match home {
         "node" => "package.json",
         "python" => "requirements.txt",
+        "kubernetes" => "requirements-kubernetes.txt",
+        "node-kubernetes" => "package-kubernetes.json",
         _ => "requirements-arq.txt",
     };
     let folder = std::env::var_os("TIDEGATE_FRAMEWORKS_DIR")

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,25 @@ impl PrometheusProcess {
         PrometheusProcess::with(targets, &[], |_| String::new())
     }
 
+    /// Scrapes these addresses, and evaluates these files of rules.
+    pub fn evaluating(targets: &[String], rules: &[PathBuf]) -> Self {
+        PrometheusProcess::made(targets, rules, &[], |_| String::new())
+    }
+
     /// With further flags, and a file for its own door (TLS, users) that is made in its folder.
     pub fn with(targets: &[String], flags: &[&str], web: impl FnOnce(&Path) -> String) -> Self {
+        PrometheusProcess::made(targets, &[], flags, web)
+    }
+
+    fn made(targets: &[String], rules: &[PathBuf], flags: &[&str], web: impl FnOnce(&Path) -> String) -> Self {
         let folder = TempDir::new().unwrap();
+        let rules: Vec<String> = rules.iter().map(|file| format!("'{}'", file.display())).collect();
         let targets: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
         let config = format!(
             "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n\
+             rule_files: [{}]\n\
              scrape_configs:\n- job_name: tests\n  static_configs: [{{ targets: [{}] }}]\n",
+            rules.join(", "),
             targets.join(", ")
         );
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
