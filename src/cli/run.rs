@@ -48,7 +48,7 @@ pub struct RunArgs {
     /// Addresses that KEDA's metadata may name without a Connection: host:port, where * stands for anything.
     #[arg(long = "allow-address", value_name = "HOST:PORT", env = "TIDEGATE_ALLOW_ADDRESSES", value_delimiter = ',')]
     pub allow_addresses: Vec<String>,
-    /// How finely /metrics tells autoscalers apart: six and more series for each autoscaler, seven for each namespace,
+    /// How finely /metrics tells autoscalers apart: eight and more series for each autoscaler, seven for each namespace,
     /// or neither.
     #[arg(long, value_name = "DETAIL", env = "TIDEGATE_METRICS_DETAIL", default_value = "autoscaler",
         value_parser = PossibleValuesParser::new(Detail::ALL.map(Detail::as_str)).map(|text| detail(&text)))]

@@ -59,7 +59,7 @@ fn heading(out: &mut Vec<u8>, name: &str) -> io::Result<()> {
 /// Writes one autoscaler's lines of one family.
 type Lines = fn(&mut Line<'_>, &Published, Tick) -> io::Result<()>;
 
-const OF_AUTOSCALERS: [(&str, Lines); 12] = [
+const OF_AUTOSCALERS: [(&str, Lines); 14] = [
     (names::BACKLOG, |line, published, _| each_trigger(line, published, |report| report.value)),
     (names::DUE, |line, published, _| each_trigger(line, published, |report| report.facts.due.get())),
     (names::IN_FLIGHT, |line, published, _| each_trigger(line, published, |report| report.facts.in_flight.get())),
@@ -88,6 +88,8 @@ const OF_AUTOSCALERS: [(&str, Lines); 12] = [
         Some(decision) => line.write(&[], f64::from(decision.desired)),
         None => Ok(()),
     }),
+    (names::MIN_REPLICAS, |line, published, _| line.write(&[], f64::from(published.spec.bounds.min))),
+    (names::MAX_REPLICAS, |line, published, _| line.write(&[], f64::from(published.spec.bounds.max))),
     (names::ACTIVE, |line, published, _| match &published.decision {
         Some(decision) => line.write(&[], f64::from(u8::from(decision.active))),
         None => Ok(()),

@@ -40,7 +40,7 @@ impl Metric {
 }
 
 /// Read from the board at [`Detail::Autoscaler`], in the order in which they are written.
-pub const OF_AUTOSCALERS: [&str; 12] = [
+pub const OF_AUTOSCALERS: [&str; 14] = [
     BACKLOG,
     DUE,
     IN_FLIGHT,
@@ -52,6 +52,8 @@ pub const OF_AUTOSCALERS: [&str; 12] = [
     TRIGGER_FAILING,
     CURRENT_REPLICAS,
     DESIRED_REPLICAS,
+    MIN_REPLICAS,
+    MAX_REPLICAS,
     ACTIVE,
 ];
 /// Read from the board at [`Detail::Namespace`]. Names of their own, so that no query adds them to what they were added
@@ -69,7 +71,7 @@ pub const OF_NAMESPACES: [&str; 7] = [
 /// How finely the metrics that are read from the board tell autoscalers apart: the number of time series.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Detail {
-    /// Six and more series for each autoscaler, up to three more for each trigger whose source shows more.
+    /// Eight and more series for each autoscaler, up to three more for each trigger whose source shows more.
     #[default]
     Autoscaler,
     /// Seven series for each namespace.
@@ -336,7 +338,13 @@ metrics! {
         "Alert when it differs from the desired replicas for longer than your pods need to start.";
     DESIRED_REPLICAS = "tidegate_desired_replicas", Gauge of Count by [NAMESPACE, AUTOSCALER]:
         "Replicas decided.",
-        "Alert when it stands at maxReplicas while the backlog grows.";
+        "Alert when it stands at tidegate_max_replicas while the backlog grows.";
+    MIN_REPLICAS = "tidegate_min_replicas", Gauge of Count by [NAMESPACE, AUTOSCALER]:
+        "minReplicas of the autoscaler.",
+        "Beside the desired ones: who stands here could perhaps do with fewer.";
+    MAX_REPLICAS = "tidegate_max_replicas", Gauge of Count by [NAMESPACE, AUTOSCALER]:
+        "maxReplicas of the autoscaler.",
+        "The bound that a growing backlog runs into.";
     ACTIVE = "tidegate_active", Gauge of Count by [NAMESPACE, AUTOSCALER]:
         "1 while the autoscaler is active.",
         "Shows what is asleep: 0 is where scaling to zero, or to idleReplicaCount, is allowed.";

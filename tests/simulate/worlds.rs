@@ -43,11 +43,11 @@ fn experiment(scenario: Scenario, spec: Arc<AutoscalerSpec>) -> Experiment {
 #[test]
 fn the_report_does_not_depend_on_the_number_of_threads() {
     let scenario = scenario(
-        "  duration: 3m\n  seeds: 2\n  jobs:\n    - arrivals: [{ sine: { mean: 5, amplitude: 5, period: 5m } }, { batches: { size: 20, every: 1m } }]\n      \
+        "  duration: 45s\n  seeds: 2\n  jobs:\n    - arrivals: [{ sine: { mean: 5, amplitude: 5, period: 5m } }, { batches: { size: 20, every: 1m } }]\n      \
          service: { gamma: { mean: 2s, cv: 1.5 } }\n  workers:\n    slots: 2\n    prefetch: 2\n    warmUp: { lasts: 20s, slowdown: 2 }\n    \
          startUp: { schedule: { fixed: 1s }, init: { lognormal: { mean: 10s, cv: 0.5 } }, failingPercent: 5 }\n    \
          termination: { grace: 3s, victim: random }\n    rebalancePause: 500ms\n    capacity: 20\n  \
-         sampling: { lossPercent: 2, outages: [{ at: 1m, lasts: 20s }] }\n  actuation: { conflictPercent: 5 }\n",
+         sampling: { lossPercent: 2, outages: [{ at: 10s, lasts: 10s }] }\n  actuation: { conflictPercent: 5 }\n",
     );
     let experiment = experiment(scenario, autoscaler("backlogPerReplica: { target: 5 }", "  maxReplicas: 30\n"));
     let report = |threads: usize| {

@@ -366,7 +366,11 @@ impl Cluster {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/crds");
         let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        for file in files.iter().filter(|file| file.extension().is_some_and(|name| name == "yaml")) {
+        // Beside them is what kustomize makes of them.
+        files.retain(|file| {
+            file.extension().is_some_and(|name| name == "yaml") && !file.ends_with("kustomization.yaml")
+        });
+        for file in files {
             self.install(&yaml(&std::fs::read_to_string(file).unwrap())[0]);
         }
     }

@@ -200,7 +200,16 @@ fn slow_readers_hold_a_piece_each_and_keep_nobody_waiting() {
 }
 
 fn all_metrics(text: &str) {
-    for family in ["trigger_backlog", "trigger_sample_age_seconds", "current_replicas", "desired_replicas", "active"] {
+    let families = [
+        "trigger_backlog",
+        "trigger_sample_age_seconds",
+        "current_replicas",
+        "desired_replicas",
+        "min_replicas",
+        "max_replicas",
+        "active",
+    ];
+    for family in families {
         let prefix = format!("tidegate_{family}{{");
         let series: BTreeSet<&str> = text
             .lines()
@@ -210,7 +219,7 @@ fn all_metrics(text: &str) {
         assert_eq!(series.len(), AUTOSCALERS, "{family}");
         assert_eq!(text.matches(&format!("# TYPE tidegate_{family} gauge\n")).count(), 1);
     }
-    assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 5 * AUTOSCALERS);
+    assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), families.len() * AUTOSCALERS);
 }
 
 fn all_rows(text: &str) {
