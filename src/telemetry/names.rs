@@ -340,10 +340,10 @@ metrics! {
         "Replicas decided.",
         "Alert when it stands at tidegate_max_replicas while the backlog grows.";
     MIN_REPLICAS = "tidegate_min_replicas", Gauge of Count by [NAMESPACE, AUTOSCALER]:
-        "minReplicas of the autoscaler.",
+        "The autoscaler's minReplicas.",
         "Beside the desired ones: who stands here could perhaps do with fewer.";
     MAX_REPLICAS = "tidegate_max_replicas", Gauge of Count by [NAMESPACE, AUTOSCALER]:
-        "maxReplicas of the autoscaler.",
+        "The autoscaler's maxReplicas.",
         "The bound that a growing backlog runs into.";
     ACTIVE = "tidegate_active", Gauge of Count by [NAMESPACE, AUTOSCALER]:
         "1 while the autoscaler is active.",
