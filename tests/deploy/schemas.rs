@@ -29,6 +29,17 @@ const BUILT_IN: [&str; 8] = [
     "scheduling.k8s.io",
 ];
 
+/// Kinds that stand in no namespace.
+const OF_THE_CLUSTER: [&str; 7] = [
+    "ClusterConnection",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "Namespace",
+    "PriorityClass",
+    "StorageClass",
+];
+
 /// Everything that anything under `deploy/` makes, each once, with the kustomization it was met in first; examples
 /// included.
 fn everything() -> Option<Vec<(String, Value)>> {
@@ -146,7 +157,9 @@ fn a_real_api_server_takes_everything() {
     let cluster = Cluster::start();
     let apply = |object: &Value, dry: bool| {
         let scope = match super::objects::namespace(object) {
-            "" => String::new(),
+            _ if OF_THE_CLUSTER.contains(&kind(object)) => String::new(),
+            // Where kubectl puts what says nothing of it.
+            "" => "/namespaces/default".to_owned(),
             namespace => format!("/namespaces/{namespace}"),
         };
         let root = if group(object).is_empty() { "/api" } else { "/apis" };
