@@ -187,13 +187,14 @@ impl Reads {
         }
     }
 
-    /// One `EXISTS` has asked about the key of `read` and others like it, and armed it on that connection, if on any.
+    /// One `EXISTS` has asked about the key of `read` and others like it, and armed it on that connection, if on any;
+    /// otherwise it stays armed as it was.
     pub(super) fn asked_about(&mut self, read: ReadId, now: Beat, armed_by: Option<ConnectionId>) {
         if let Some(state) = self.states.get_mut(read.index())
             && state.idle
         {
             state.seen = now.0;
-            state.armed_by = armed_by.unwrap_or_default();
+            state.armed_by = armed_by.unwrap_or(state.armed_by);
         }
     }
 

@@ -45,8 +45,6 @@ struct Reading {
     segment: usize,
     /// Replies of the segment that have been taken.
     taken: usize,
-    /// Whether each group is sent with the command that arms it.
-    caching: bool,
 }
 
 /// How a trip goes, by what it may take: from trip to trip one chunk more or less is on its way at a time, so that there
@@ -86,7 +84,7 @@ impl Pace {
 impl Node {
     /// Sends all segments of `part` and takes their replies.
     pub(super) async fn trip(&mut self, part: &mut Part, round: &Shared<'_>) -> Result<(), Broken> {
-        let mut reading = Reading { segment: 0, taken: 0, caching: self.ear.terms.tracked };
+        let mut reading = Reading { segment: 0, taken: 0 };
         let (mut sent, mut flying) = (0, 0);
         let mut pace = Pace::default();
         let allowed = GRAIN.max(CHUNK_TIME * u32::try_from(part.segments.len()).unwrap_or(u32::MAX));
@@ -95,7 +93,7 @@ impl Node {
         loop {
             while flying < self.window && sent < part.segments.len() {
                 let until = together(part, sent);
-                self.send(part, sent..until, reading.caching).await?;
+                self.send(part, sent..until).await?;
                 (sent, flying) = (until, flying + 1);
             }
             if flying == 0 {
@@ -128,16 +126,16 @@ impl Node {
         Ok(())
     }
 
-    async fn send(&mut self, part: &Part, range: Range<usize>, caching: bool) -> Result<(), Broken> {
+    async fn send(&mut self, part: &Part, range: Range<usize>) -> Result<(), Broken> {
         let segments = part.segments.get(range).unwrap_or_default();
-        self.commands += segments.iter().map(|segment| replies(part, *segment, caching) as u64).sum::<u64>();
+        self.commands += segments.iter().map(|segment| replies(part, *segment) as u64).sum::<u64>();
         // A chunk that goes alone, as nearly all do, goes without being copied.
         let bytes = match segments {
             [only @ (Segment::Chunk(_) | Segment::Again(_))] => bytes(part, *only),
             several => {
                 self.out.clear();
                 for segment in several {
-                    if caching && matches!(segment, Segment::Group(_)) {
+                    if arms(part, *segment) {
                         self.out.extend_from_slice(CACHING);
                     }
                     self.out.extend_from_slice(bytes(part, *segment));
@@ -166,7 +164,7 @@ impl Node {
                 let left = chunk.entries.get(reading.taken..).unwrap_or_default();
                 reading.taken += numbers(&mut self.line, left, round, &self.ear);
             }
-            if reading.taken >= replies(part, segment, reading.caching) {
+            if reading.taken >= replies(part, segment) {
                 reading.segment += 1;
                 reading.taken = 0;
                 continue;
@@ -184,7 +182,7 @@ impl Node {
                             part.oddities.extend(round.any(part.again.get_mut(at), reading.taken, frame, &self.ear));
                         }
                         Segment::Group(at) => {
-                            let is_caching = reading.caching && reading.taken == 0;
+                            let is_caching = reading.taken == 0 && arms(part, segment);
                             round.group(part.groups.get_mut(at), is_caching, frame, &mut self.ear);
                         }
                     }
@@ -200,8 +198,8 @@ impl Node {
 fn together(part: &Part, from: usize) -> usize {
     let (mut until, mut length, mut count) = (from, 0, 0);
     while let Some(segment) = part.segments.get(until) {
-        length += bytes(part, *segment).len() + CACHING.len();
-        count += replies(part, *segment, true);
+        length += bytes(part, *segment).len() + if arms(part, *segment) { CACHING.len() } else { 0 };
+        count += replies(part, *segment);
         if until > from && (length > CHUNK_BYTES || count > CHUNK) {
             break;
         }
@@ -219,12 +217,17 @@ fn bytes(part: &Part, segment: Segment) -> &[u8] {
     bytes.unwrap_or_default()
 }
 
+/// Whether a segment is sent with the command that arms its keys.
+fn arms(part: &Part, segment: Segment) -> bool {
+    matches!(segment, Segment::Group(at) if part.groups.get(at).is_some_and(|group| group.arms))
+}
+
 /// How many commands a segment is, and so how many replies it gets.
-fn replies(part: &Part, segment: Segment, caching: bool) -> usize {
+fn replies(part: &Part, segment: Segment) -> usize {
     match segment {
         Segment::Chunk(at) => part.chunks.get(at).map_or(0, |chunk| chunk.entries.len()),
         Segment::Again(at) => part.again.get(at).map_or(0, |chunk| chunk.entries.len()),
-        Segment::Group(_) => 1 + usize::from(caching),
+        Segment::Group(_) => 1 + usize::from(arms(part, segment)),
     }
 }
 
@@ -296,7 +299,7 @@ impl Round<'_> {
         if group.answer != Answer::Refused {
             // Those that exist are asked one by one next, and whoever is found at work is woken. The others are armed
             // since now, so that what happens to them in between is not missed.
-            let armed_by = ear.terms.tracked.then_some(ear.terms.connection);
+            let armed_by = (group.arms && ear.terms.tracked).then_some(ear.terms.connection);
             for entry in &group.entries {
                 self.reads.asked_about(entry.read, ear.now, armed_by);
             }

@@ -187,6 +187,14 @@ fn what_is_idle_and_armed_costs_its_turn_in_the_probes_and_is_told_of() {
         assert_eq!(calls["LLEN"] - before["LLEN"], 100, "the one that is at work");
         let probes = calls["EXISTS"] - before["EXISTS"];
         assert!((45..=120).contains(&probes), "{probes} probes of ten groups in ten seconds");
+        // What is armed is asked about without being armed again, but for once in a while.
+        let armings = |calls: &std::collections::BTreeMap<String, u64>| calls.get("CLIENT").copied().unwrap_or(0);
+        assert_eq!(armings(&calls), armings(&before));
+        for _ in 0..200 {
+            rig.round(Duration::from_millis(100)).await.unwrap();
+        }
+        let again = armings(&fake.world().calls) - armings(&calls);
+        assert!((10..=20).contains(&again), "ten groups were armed {again} times in twenty seconds");
 
         assert_eq!(rig.told(), Vec::<&str>::new());
         fake.world().set("list00500", Held::List(1));
