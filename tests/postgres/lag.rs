@@ -246,3 +246,34 @@ fn eventuous_and_any_checkpoints() {
     layouts::checkpoint(&mut db, "mails", 150);
     rig.assert_lag(4, 0);
 }
+
+/// Many names are looked for among all rows while these are hardly more, and by name when they have become more; no round
+/// between says anything else than what is so.
+#[test]
+fn many_names_in_a_table_that_outgrows_them() {
+    let server = PostgresProcess::start();
+    let mut db = server.database("shop");
+    layouts::orchestrator(&mut db);
+    layouts::append(&mut db, "Order", 100);
+    let names: Vec<String> = (0..20).map(|number| format!("reader-{number}")).collect();
+    for (number, name) in (0..).zip(&names) {
+        layouts::checkpoint(&mut db, name, number);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let rig = Rig::on(server.server("shop"));
+    rig.set(0, checkpoint(&names, None));
+    let lag = 20 * 100 - (0..20).sum::<i64>();
+    rig.assert_lag(0, lag);
+    // Five rows more than names are read with them.
+    for number in 0..40 {
+        layouts::checkpoint(&mut db, &format!("another-{number}"), 7);
+        if number % 4 == 0 {
+            rig.assert_lag(0, lag);
+        }
+    }
+    layouts::checkpoint(&mut db, "reader-19", 100);
+    rig.assert_lag(0, lag - 81);
+    db.run("delete from projection_checkpoints where projection_name = 'reader-3'");
+    let sentence = rig.failure(0, tidegate::model::FailureKind::Configuration);
+    assert!(sentence.contains("reader-3"), "{sentence}");
+}

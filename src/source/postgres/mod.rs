@@ -82,8 +82,16 @@ pub struct Batch {
 struct Asked {
     family: PostgresRead,
     sql: Arc<str>,
+    /// A cheaper statement that answers them as well, and the number of rows with which it does not; it goes when it has not.
+    whole: Option<(Arc<str>, usize)>,
     ask: Ask,
     readers: Vec<(usize, Arc<Postgres>)>,
+}
+
+impl Asked {
+    fn sql(&self) -> &Arc<str> {
+        self.whole.as_ref().map_or(&self.sql, |(sql, _)| sql)
+    }
 }
 
 /// A name that a store does not have.
@@ -113,7 +121,7 @@ impl PostgresBackend {
         PostgresBackend { connector: self.connector.behind(fence), ..self }
     }
 
-    /// What came of one statement, for all whom it answers.
+    /// What came of one statement, for all whom it answers; false if it has to be another one.
     fn conclude(
         &mut self,
         asked: &Asked,
@@ -121,10 +129,10 @@ impl PostgresBackend {
         at: Tick,
         answers: &mut Answers,
         missing: &mut Vec<Missing>,
-    ) {
+    ) -> bool {
         let found = match outcome {
             Ok(rows) => {
-                self.resting.remove(&asked.sql);
+                self.resting.remove(asked.sql());
                 stores::find(&asked.family, rows).map_err(|_| {
                     let what = stores::subject(&asked.family);
                     let sentence =
@@ -134,11 +142,16 @@ impl PostgresBackend {
             }
             Err(Failed { failure, took_too_long }) => {
                 if *took_too_long {
-                    self.rest(&asked.sql, failure, at);
+                    self.rest(asked.sql(), failure, at);
                 }
                 Err(failure.clone())
             }
         };
+        if let (Ok(found), Some((_, limit))) = (&found, &asked.whole)
+            && found.rows() >= *limit
+        {
+            return false;
+        }
         for (position, read) in &asked.readers {
             let answer = found.as_ref().map_err(|failure| Trouble::Failed(failure.clone()));
             match answer.and_then(|found| found.answer(&read.read)) {
@@ -150,6 +163,45 @@ impl PostgresBackend {
                 }
             }
         }
+        true
+    }
+
+    /// Asks these statements of a batch; the numbers of those that have to be asked by name after all.
+    async fn trip(
+        &mut self,
+        link: &mut Link,
+        batch: &Batch,
+        numbers: &[usize],
+        at: Moment,
+        answers: &mut Answers,
+        missing: &mut Vec<Missing>,
+    ) -> Result<Vec<usize>, ReadFailure> {
+        let mut too_many = Vec::new();
+        let mut ready = Vec::with_capacity(numbers.len());
+        for (number, asked) in numbers.iter().filter_map(|number| Some((*number, batch.asks.get(*number)?))) {
+            let what = stores::subject(&asked.family);
+            let resting = self.resting.get(asked.sql()).filter(|rest| at.tick < rest.until);
+            let failure = match resting {
+                Some(rest) => Err(rest.failure.clone()),
+                None => link.prepare(what, asked.sql(), &asked.ask, at.tick).await?,
+            };
+            match failure {
+                Ok(()) => ready.push(Ready { number, what, sql: asked.sql(), arguments: &asked.ask.arguments }),
+                Err(failure) => {
+                    let outcome = Err(Failed { failure, took_too_long: false });
+                    self.conclude(asked, &outcome, at.tick, answers, missing);
+                }
+            }
+        }
+        link.ask(&ready, |number, outcome| {
+            if let Some(asked) = batch.asks.get(number)
+                && !self.conclude(asked, &outcome, at.tick, answers, missing)
+            {
+                too_many.push(number);
+            }
+        })
+        .await?;
+        Ok(too_many)
     }
 
     fn rest(&mut self, sql: &Arc<str>, failure: &ReadFailure, at: Tick) {
@@ -218,7 +270,10 @@ impl Backend for PostgresBackend {
             let readers = families.remove(&family).unwrap_or_default();
             let reads: Vec<&PostgresRead> = readers.iter().map(|(_, read)| &read.read).collect();
             match stores::ask(&family, &reads) {
-                Ok(ask) => batch.asks.push(Asked { sql: ask.sql.as_str().into(), family, ask, readers }),
+                Ok(ask) => {
+                    let whole = ask.whole.as_ref().map(|whole| (whole.sql.as_str().into(), whole.limit));
+                    batch.asks.push(Asked { sql: ask.sql.as_str().into(), whole, family, ask, readers });
+                }
                 Err(failure) => {
                     batch.failed.extend(readers.iter().map(|(position, _)| (*position, failure.clone())));
                 }
@@ -228,7 +283,7 @@ impl Backend for PostgresBackend {
     }
 
     fn commands(&self, batch: &Batch, _reads: usize, now: Tick) -> usize {
-        let rests = |asked: &&Asked| self.resting.get(&asked.sql).is_some_and(|rest| now < rest.until);
+        let rests = |asked: &&Asked| self.resting.get(asked.sql()).is_some_and(|rest| now < rest.until);
         batch.asks.iter().filter(|asked| !rests(asked)).count()
     }
 
@@ -280,28 +335,14 @@ impl Backend for PostgresBackend {
         }
 
         let mut missing = Vec::new();
-        let mut ready = Vec::with_capacity(batch.asks.len());
-        for (number, asked) in batch.asks.iter().enumerate() {
-            let what = stores::subject(&asked.family);
-            let resting = self.resting.get(&asked.sql).filter(|rest| at.tick < rest.until);
-            let failure = match resting {
-                Some(rest) => Err(rest.failure.clone()),
-                None => link.prepare(what, &asked.sql, &asked.ask, at.tick).await?,
-            };
-            match failure {
-                Ok(()) => ready.push(Ready { number, what, sql: &asked.sql, arguments: &asked.ask.arguments }),
-                Err(failure) => {
-                    let outcome = Err(Failed { failure, took_too_long: false });
-                    self.conclude(asked, &outcome, at.tick, answers, &mut missing);
-                }
+        let all: Vec<usize> = (0..batch.asks.len()).collect();
+        let too_many = self.trip(link, batch, &all, at, answers, &mut missing).await?;
+        if !too_many.is_empty() {
+            for number in &too_many {
+                batch.asks.get_mut(*number).and_then(|asked| asked.whole.take());
             }
+            self.trip(link, batch, &too_many, at, answers, &mut missing).await?;
         }
-        link.ask(&ready, |number, outcome| {
-            if let Some(asked) = batch.asks.get(number) {
-                self.conclude(asked, &outcome, at.tick, answers, &mut missing);
-            }
-        })
-        .await?;
 
         for Missing { position, what, name, listing } in missing {
             let known = match &listing {

@@ -58,7 +58,7 @@ pub(super) fn ask(store: &MessageDb, reads: &[&PostgresRead]) -> Ask {
     );
     let index = Table::new(&format!("{}.messages", store.schema))
         .map(|table| Index { table, keys: Keys::Category { function: format!("{schema}.category") } });
-    Ask { sql, arguments: vec![categories, positions], index, examination: None }
+    Ask { sql, whole: None, arguments: vec![categories, positions], index, examination: None }
 }
 
 /// Names of streams from the one that was looked for on, and from its category's first on: each found by the index, one

@@ -43,11 +43,21 @@ pub(super) const EXACT: f64 = 9_007_199_254_740_992.0;
 /// One statement, and what it takes.
 pub(super) struct Ask {
     pub(super) sql: String,
+    /// A cheaper one, as long as it is enough.
+    pub(super) whole: Option<Whole>,
     /// Each a `text[]`.
     pub(super) arguments: Vec<Vec<String>>,
     pub(super) index: Option<Index>,
     /// What to prepare and look at before, where the statement is the user's.
     pub(super) examination: Option<String>,
+}
+
+/// A statement that reads a whole table, up to a bound: where nearly all of it is wanted anyway, that costs the server less
+/// than to look for what is wanted.
+pub(super) struct Whole {
+    pub(super) sql: String,
+    /// With so many rows there may be more, and the answer is none.
+    pub(super) limit: usize,
 }
 
 /// Why one read has no answer.
@@ -107,6 +117,7 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
             let statement = query::alone(text)?;
             Ask {
                 sql: query::wrapped(statement),
+                whole: None,
                 arguments: Vec::new(),
                 index: None,
                 examination: Some(query::examination(statement)),
@@ -141,6 +152,11 @@ pub(super) fn find<'a>(family: &PostgresRead, rows: &'a [Row]) -> Result<Found<'
 }
 
 impl Found<'_> {
+    /// How many rows of a table were read by a [`Whole`].
+    pub(super) fn rows(&self) -> usize {
+        if let Found::Positions(found) = self { found.rows() } else { 0 }
+    }
+
     /// What `read` wants to know.
     pub(super) fn answer(&self, read: &PostgresRead) -> Result<Observation, Trouble> {
         match (self, read) {

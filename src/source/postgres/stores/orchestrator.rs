@@ -64,7 +64,7 @@ pub(super) fn ask(store: &Orchestrator, reads: &[&PostgresRead]) -> Ask {
          coalesce(max(c.settled), 0)::int8, coalesce(max(c.moving), 0)::int8, coalesce(max(c.stopped), 0)::int8 \
          from ways w left join crew c using (replica_set) group by w.replica_set, w.projection"
     );
-    Ask { sql, arguments: vec![sets, projections], index: Some(head_of.index()), examination: None }
+    Ask { sql, whole: None, arguments: vec![sets, projections], index: Some(head_of.index()), examination: None }
 }
 
 pub(super) fn listing(store: &Orchestrator) -> String {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::index::{Head, quoted};
-use super::{Ask, Sum, Trouble, checked, names};
+use super::{Ask, Sum, Trouble, Whole, checked, names};
 use crate::model::{FailureKind, Observation, ReadFailure};
 use crate::source::network::shown;
 use crate::spec::{PostgresRead, Table};
@@ -83,7 +83,8 @@ fn wanted(read: &PostgresRead) -> &[Arc<str>] {
 /// again.
 ///
 /// The names stand in the statement and are no argument of it. So they are sent and taken apart once and not in each
-/// round, and the plan, which is kept, compares each row's name with all of them by one look into a hash table.
+/// round, and the plan, which is kept, compares each row's name with all of them by one look into a hash table. Where
+/// nearly all readers of the table are wanted, even that costs more than reading them all ([`Whole`]).
 pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask, ReadFailure> {
     let tables = Tables::of(family);
     let Some(layout) = tables.as_ref().and_then(|tables| tables.layout(family)) else {
@@ -92,7 +93,8 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
     };
     let (readers, name, position) = (layout.readers.quoted(), quoted(layout.name), quoted(layout.position));
     let mut arguments = Vec::new();
-    let which = match names(reads, wanted) {
+    let named = names(reads, wanted);
+    let which = match &named {
         Some(names) => {
             let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
             format!("r.{name} in ({})", names.join(", "))
@@ -101,11 +103,27 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
     };
     let head = layout.head.sql(arguments.len() + 1);
     arguments.extend(layout.head.argument());
-    let sql = format!(
-        "select {head}, count(*), string_agg(coalesce(r.{name}::text, '{NAMELESS}'), '{BETWEEN}'), \
-         string_agg(coalesce(r.{position}::int8::text, ''), ',') from {readers} r where {which}"
-    );
-    Ok(Ask { sql, arguments, index: Some(layout.head.index()), examination: None })
+    let select = |from: &str| {
+        format!(
+            "select {head}, count(*), string_agg(coalesce(r.{name}::text, '{NAMELESS}'), '{BETWEEN}'), \
+             string_agg(coalesce(r.{position}::int8::text, ''), ',') from {from}"
+        )
+    };
+    let sql = select(&format!("{readers} r where {which}"));
+    let whole = named.and_then(|names| enough_for(names.len())).map(|limit| Whole {
+        sql: select(&format!("(select r.{name}, r.{position} from {readers} r limit {limit}) r")),
+        limit,
+    });
+    Ok(Ask { sql, whole, arguments, index: Some(layout.head.index()), examination: None })
+}
+
+/// How many rows to read so that these names are probably all among them, if that is cheaper than to ask for each by name.
+/// To compare a row's name costs the server a third of what it costs to read and send a row, most of it for a hash table
+/// of the names that is built anew each time; so a quarter more rows than names are read at most.
+fn enough_for(names: usize) -> Option<usize> {
+    /// Up to so many names the server compares one after the other, and builds nothing.
+    const FEW: usize = 8;
+    (names > FEW).then_some(names + names / 4 + 1)
 }
 
 /// Between two names. Nobody types it; where it is in a name all the same, that is noticed and said.
@@ -134,6 +152,7 @@ pub(super) fn listing(family: &PostgresRead) -> Option<String> {
 #[derive(Default)]
 pub(in crate::source::postgres) struct Found<'a> {
     head: Option<i64>,
+    rows: usize,
     readers: HashMap<&'a str, Note, foldhash::fast::RandomState>,
     /// Names and positions cannot be told apart.
     torn: bool,
@@ -152,12 +171,16 @@ impl<'a> Found<'a> {
         let mut found = Found::default();
         let Some(row) = rows.first() else { return Ok(found) };
         found.head = row.try_get(0)?;
-        let count = usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default();
+        found.rows = usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default();
         // NULL where there is no reader.
         if let (Some(names), Some(positions)) = (row.try_get(2)?, row.try_get(3)?) {
-            found.take_all(count, names, positions);
+            found.take_all(found.rows, names, positions);
         }
         Ok(found)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
     }
 
     fn take_all(&mut self, count: usize, names: &'a str, positions: &str) {
@@ -321,6 +344,20 @@ mod tests {
         assert_eq!(literal("Trip:All"), "'Trip:All'");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal(r"a\') or true --"), r"E'a\\'') or true --'");
+    }
+
+    #[test]
+    fn many_names_are_read_with_a_few_rows_more_and_few_are_asked_for() {
+        let asked = |count: usize| {
+            let names: Vec<String> = (0..count).map(|number| format!("reader-{number}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let read = eventuous(&names);
+            ask(&super::super::family(&read), &[&read]).unwrap().whole
+        };
+        assert!(asked(0).is_none() && asked(8).is_none());
+        let whole = asked(200).unwrap();
+        assert_eq!(whole.limit, 251);
+        assert!(whole.sql.contains("limit 251") && !whole.sql.contains("reader-"), "{}", whole.sql);
     }
 
     #[test]
