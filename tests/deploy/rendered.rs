@@ -192,6 +192,33 @@ fn every_kustomization_is_built_and_makes_each_object_once() {
     }
 }
 
+/// What kubectl 1.21 knows of a kustomization (kustomize 4.0), as far as we use it. It refuses what it does not know, such as
+/// `labels`, `replacements` and `helmCharts`.
+const FIELDS: [&str; 10] = [
+    "apiVersion",
+    "kind",
+    "commonAnnotations",
+    "components",
+    "images",
+    "nameSuffix",
+    "namespace",
+    "patches",
+    "resources",
+    "transformers",
+];
+
+#[test]
+fn no_kustomization_has_a_field_that_kubectl_1_21_does_not_know() {
+    let (folders, components) = kustomizations();
+    for folder in folders.iter().chain(&components) {
+        let text = fs::read_to_string(tools::deploy().join(folder).join("kustomization.yaml")).unwrap();
+        let written: Value = serde_saphyr::from_str(&text).unwrap();
+        for field in written.as_object().unwrap().keys() {
+            assert!(FIELDS.contains(&field.as_str()), "deploy/{}: {field}", below(folder));
+        }
+    }
+}
+
 #[test]
 fn a_team_s_own_namespace_is_everywhere_where_the_overlay_says_to_write_it() {
     let Some(kubectl) = tools::kubectl() else { return };

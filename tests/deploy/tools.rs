@@ -38,7 +38,7 @@ fn of_kubernetes(name: &str) -> Vec<PathBuf> {
 }
 
 pub fn kubectl() -> Option<PathBuf> {
-    // 1.22 is the first that knows `labels`; `kustomize` without an argument prints nothing but ends well with -h.
+    // `kustomize` without an argument prints nothing but ends well with -h.
     let candidates = of_kubernetes("kubectl");
     let help = |path: &PathBuf| Command::new(path).args(["kustomize", "-h"]).output();
     let runs = |path: &&PathBuf| help(path).is_ok_and(|output| output.status.success());
