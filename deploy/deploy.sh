@@ -338,8 +338,8 @@ check_permissions() {
         if [[ $resource == */* ]]; then where+=(--subresource "${resource#*/}"); fi
         k auth can-i "$verb" "${resource%/*}" ${where[@]+"${where[@]}"} --quiet >/dev/null 2>"$WORK/error" && continue
         denied=$((denied + 1))
-        # A no is silent.
-        if grep -v '^Warning:' "$WORK/error" >/dev/null; then
+        # A no is silent, but for a warning and a blank line where the kind is in no namespace.
+        if grep -v -e '^Warning:' -e '^[[:space:]]*$' "$WORK/error" >/dev/null; then
             warn "nobody says whether one may $verb $resource: $(first_line "$WORK/error")"
             continue
         fi

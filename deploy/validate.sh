@@ -599,6 +599,17 @@ check_logs() {
             warn "$kind $name: logs cannot be read: $(first_line "$WORK/error")"
             continue
         fi
+        # Without pods there is nothing to be read, and nothing is said of it.
+        if [[ ! -s $WORK/logs && -z $(pods_of "$(fact_of "$number" match)") ]]; then
+            note "$kind $name has no pods whose logs could be read"
+            continue
+        fi
+        # What kubectl could not read it says among the lines, and only its own words have no pod in front.
+        if grep '^error: ' "$WORK/logs" >"$WORK/error"; then
+            warn "$kind $name: logs cannot be read: $(first_line "$WORK/error")"
+            sed -i '/^error: /d' "$WORK/logs"
+            [[ -s $WORK/logs ]] || continue
+        fi
         grep -E -e "$log_pattern" "$WORK/logs" >"$WORK/errors" || true
         count=$(wc -l <"$WORK/errors" | tr -d ' ')
         if ((count == 0)); then

@@ -630,13 +630,14 @@ fn a_secret_that_is_there_is_never_overwritten() {
 #[test]
 fn what_may_not_be_done_is_listed() {
     let Some(scene) = Scene::new() else { return };
-    scene.write("denied", "patch deployments.apps\ndelete jobs.batch\n");
+    scene.write("denied", "patch deployments.apps\ndelete jobs.batch\npatch namespaces\n");
     scene
         .deploy_shop(&[])
         .ends(1)
+        .says("FAIL  may not patch namespaces\n")
         .says("FAIL  may not patch deployments.apps in shop")
         .says("FAIL  may not delete jobs.batch in shop")
-        .says("2 of the checks failed");
+        .says("3 of the checks failed");
 }
 
 #[test]
@@ -1055,6 +1056,27 @@ fn errors_in_logs_are_counted_and_the_last_three_are_shown() {
     let asked = "logs -n shop -l app=web --all-containers --since=1h --tail=-1 --prefix";
     assert!(scene.calls().iter().any(|call| call.starts_with(asked)));
     scene.validate(&["--log-pattern", "12#1[23]"]).ends(0).says("WARN  Deployment web: 1 lines of errors");
+}
+
+#[test]
+fn logs_that_cannot_be_read_are_not_logs_without_errors() {
+    let Some(scene) = Scene::running() else { return };
+    // As kubectl says it with --ignore-errors: among the lines, and it ends well.
+    scene.write("logs/web", "error: dial tcp 10.0.0.7:10250: connect: connection refused\n");
+    scene.write("logs/worker", "[pod/worker-1/worker] INFO ready\nerror: pods \"worker-2\" not found\n");
+    scene
+        .validate(&[])
+        .ends(0)
+        .says("WARN  Deployment web: logs cannot be read: dial tcp 10.0.0.7:10250: connect: connection refused")
+        .says_not("Deployment web: no errors")
+        .says("WARN  Deployment worker: logs cannot be read: pods \"worker-2\" not found")
+        .says("PASS  Deployment worker: no errors in 1 lines");
+    scene.remove("logs/web");
+    scene.remove("objects/pod.shop.web-1");
+    scene
+        .validate(&[])
+        .says("        Deployment web has no pods whose logs could be read")
+        .says_not("Deployment web: no errors");
 }
 
 #[test]
