@@ -5,6 +5,8 @@
 //! kubectl does, so that the templates are tried as well. Where there is none, these tests say so and pass, unless they
 //! are required (`TIDEGATE_FRAMEWORKS=required`). They deploy the small stack in `deploy/stack/`, but where it is about
 //! tidegate and the real stacks themselves.
+//!
+//! `real` has them deploy tidegate and all five stacks to a real API server, where there is one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::fs;
@@ -15,6 +17,18 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+
+mod support;
+
+#[path = "deploy_scripts/controllers.rs"]
+mod controllers;
+#[path = "deploy_scripts/real.rs"]
+mod real;
+
+/// Past the harness, which keeps what a test prints for itself.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

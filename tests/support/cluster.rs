@@ -405,6 +405,11 @@ impl Cluster {
         self.handle.spawn(real::pretend_pods(self.client.clone(), paths.to_vec(), delay));
     }
 
+    /// Runs until the cluster goes; with a client that may do everything.
+    pub fn in_background<W: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(kube::Client) -> W) {
+        self.handle.spawn(work(self.client.clone()));
+    }
+
     /// A way in for somebody with these rights (roles and bindings; whom they bind is not looked at), or with all.
     /// Names other than `tidegate`, `a`, `b` and `c` are for the scripted server only.
     pub fn access(&self, name: &str, rights: Option<&[Value]>) -> Access {
