@@ -16,7 +16,7 @@ pub mod redis;
 pub mod secrets;
 pub(crate) mod tls;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -289,7 +289,9 @@ impl fmt::Debug for Material {
 pub struct Answers {
     /// Items; NaN where the answer is elsewhere, or there is none.
     values: Vec<f64>,
-    facts: HashMap<u32, Observation, foldhash::fast::RandomState>,
+    facts: Vec<Observation>,
+    /// Where in `facts` that of each position is, [`NO_FACTS`] where there is none; empty while there are no facts at all.
+    places: Vec<u32>,
     failures: BTreeMap<u32, ReadFailure>,
 }
 
@@ -299,6 +301,7 @@ impl Answers {
         self.values.clear();
         self.values.resize(reads, f64::NAN);
         self.facts.clear();
+        self.places.clear();
         self.failures.clear();
     }
 
@@ -319,7 +322,16 @@ impl Answers {
 
     /// The survey at `position` found this.
     pub fn set_facts(&mut self, position: usize, facts: Observation) {
-        self.facts.insert(narrow(position), facts);
+        if self.places.is_empty() {
+            self.places.resize(self.values.len(), NO_FACTS);
+        }
+        let Some(place) = self.places.get_mut(position) else { return };
+        if let Some(there) = self.facts.get_mut(*place as usize) {
+            *there = facts;
+        } else {
+            *place = narrow(self.facts.len());
+            self.facts.push(facts);
+        }
     }
 
     /// The read at `position` failed.
@@ -356,11 +368,14 @@ impl Answers {
 
     #[cold]
     fn elsewhere(&self, position: usize) -> Option<Answer<'_>> {
-        let position = narrow(position);
-        let failure = || self.failures.get(&position).map(Answer::Failed);
-        self.facts.get(&position).map(Answer::Facts).or_else(failure)
+        let failure = || self.failures.get(&narrow(position)).map(Answer::Failed);
+        let place = self.places.get(position).copied().unwrap_or(NO_FACTS);
+        self.facts.get(place as usize).map(Answer::Facts).or_else(failure)
     }
 }
+
+/// No batch has so many.
+const NO_FACTS: u32 = u32::MAX;
 
 /// A batch holds at most `u32::MAX` reads because their handles are `u32`.
 fn narrow(position: usize) -> u32 {

@@ -133,7 +133,7 @@ impl PostgresBackend {
         let found = match outcome {
             Ok(rows) => {
                 self.resting.remove(asked.sql());
-                stores::find(&asked.family, rows).map_err(|_| {
+                stores::find(&asked.family, &asked.ask.wanted, rows).map_err(|_| {
                     let what = stores::subject(&asked.family);
                     let sentence =
                         format!("{what} gives other types than were asked for; is that the store that it is called?");
@@ -152,9 +152,9 @@ impl PostgresBackend {
         {
             return false;
         }
-        for (position, read) in &asked.readers {
+        for (number, (position, read)) in asked.readers.iter().enumerate() {
             let answer = found.as_ref().map_err(|failure| Trouble::Failed(failure.clone()));
-            match answer.and_then(|found| found.answer(&read.read)) {
+            match answer.and_then(|found| found.answer(number, &read.read, &asked.ask.wanted)) {
                 Ok(facts) => answers.set_facts(*position, facts),
                 Err(Trouble::Failed(failure)) => answers.fail(*position, failure),
                 Err(Trouble::Unknown { what, name }) => {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use super::index::{Index, Keys, quoted};
-use super::{Ask, Sum, Trouble, checked};
+use super::{Ask, Sum, Trouble, Wanted, checked};
 use crate::model::{FailureKind, Measure, Observation, ReadFailure};
 use crate::source::network::shown;
 use crate::spec::{MessageDb, PostgresRead, Table};
@@ -58,7 +58,14 @@ pub(super) fn ask(store: &MessageDb, reads: &[&PostgresRead]) -> Ask {
     );
     let index = Table::new(&format!("{}.messages", store.schema))
         .map(|table| Index { table, keys: Keys::Category { function: format!("{schema}.category") } });
-    Ask { sql, whole: None, arguments: vec![categories, positions], index, examination: None }
+    Ask {
+        sql,
+        whole: None,
+        arguments: vec![categories, positions],
+        wanted: Wanted::default(),
+        index,
+        examination: None,
+    }
 }
 
 /// Names of streams from the one that was looked for on, and from its category's first on: each found by the index, one

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 pub(super) use self::index::{Index, Seen};
+pub(super) use self::positions::Wanted;
 use super::query;
 use crate::model::{FailureKind, Measure, Observation, ReadFailure};
 use crate::source::network::shown;
@@ -47,6 +48,8 @@ pub(super) struct Ask {
     pub(super) whole: Option<Whole>,
     /// Each a `text[]`.
     pub(super) arguments: Vec<Vec<String>>,
+    /// Who is asked for by name, of stores that are read by name.
+    pub(super) wanted: Wanted,
     pub(super) index: Option<Index>,
     /// What to prepare and look at before, where the statement is the user's.
     pub(super) examination: Option<String>,
@@ -119,6 +122,7 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
                 sql: query::wrapped(statement),
                 whole: None,
                 arguments: Vec::new(),
+                wanted: Wanted::default(),
                 index: None,
                 examination: Some(query::examination(statement)),
             }
@@ -132,11 +136,15 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
     })
 }
 
-/// What the rows of a family's statement say.
+/// What the rows of a family's statement say; `wanted` as it was asked.
 ///
 /// # Errors
 /// A column is of another type than it was asked for.
-pub(super) fn find<'a>(family: &PostgresRead, rows: &'a [Row]) -> Result<Found<'a>, tokio_postgres::Error> {
+pub(super) fn find<'a>(
+    family: &PostgresRead,
+    wanted: &Wanted,
+    rows: &'a [Row],
+) -> Result<Found<'a>, tokio_postgres::Error> {
     Ok(match family {
         PostgresRead::Query(_) => {
             let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Option<f64>>, _>>()?;
@@ -146,7 +154,7 @@ pub(super) fn find<'a>(family: &PostgresRead, rows: &'a [Row]) -> Result<Found<'
         PostgresRead::Pupsourcing(_) => Found::Pupsourcing(pupsourcing::Found::read(rows)?),
         PostgresRead::MessageDb(_) => Found::MessageDb(message_db::Found::read(rows)?),
         PostgresRead::Marten(_) | PostgresRead::Eventuous(_) | PostgresRead::Checkpoint(_) => {
-            Found::Positions(positions::Found::read(rows)?)
+            Found::Positions(positions::Found::read(rows, wanted)?)
         }
     })
 }
@@ -157,14 +165,14 @@ impl Found<'_> {
         if let Found::Positions(found) = self { found.rows() } else { 0 }
     }
 
-    /// What `read` wants to know.
-    pub(super) fn answer(&self, read: &PostgresRead) -> Result<Observation, Trouble> {
+    /// What `read`, the one of this number of all that were asked, wants to know.
+    pub(super) fn answer(&self, number: usize, read: &PostgresRead, wanted: &Wanted) -> Result<Observation, Trouble> {
         match (self, read) {
             (Found::Number(number), PostgresRead::Query(_)) => Ok(Observation::of_backlog(number.clone()?)),
             (Found::Orchestrator(found), PostgresRead::Orchestrator(store)) => found.answer(store),
             (Found::Pupsourcing(found), PostgresRead::Pupsourcing(store)) => found.answer(store),
             (Found::MessageDb(found), PostgresRead::MessageDb(store)) => found.answer(store),
-            (Found::Positions(found), read) => found.answer(read),
+            (Found::Positions(found), read) => found.answer(number, read, wanted),
             _ => Err(ReadFailure::new(FailureKind::Protocol, "the answer to another statement").into()),
         }
     }

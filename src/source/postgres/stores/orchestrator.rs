@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use tokio_postgres::Row;
 
 use super::index::Head;
-use super::{Ask, Sum, Trouble, checked};
+use super::{Ask, Sum, Trouble, Wanted, checked};
 use crate::model::{FailureKind, Measure, Observation, ReadFailure};
 use crate::source::network::shown;
 use crate::spec::{Orchestrator, PostgresRead};
@@ -64,7 +64,14 @@ pub(super) fn ask(store: &Orchestrator, reads: &[&PostgresRead]) -> Ask {
          coalesce(max(c.settled), 0)::int8, coalesce(max(c.moving), 0)::int8, coalesce(max(c.stopped), 0)::int8 \
          from ways w left join crew c using (replica_set) group by w.replica_set, w.projection"
     );
-    Ask { sql, whole: None, arguments: vec![sets, projections], index: Some(head_of.index()), examination: None }
+    Ask {
+        sql,
+        whole: None,
+        arguments: vec![sets, projections],
+        wanted: Wanted::default(),
+        index: Some(head_of.index()),
+        examination: None,
+    }
 }
 
 pub(super) fn listing(store: &Orchestrator) -> String {

@@ -5,7 +5,6 @@
 //! come in. Its readers' names are shards', such as `Trip:All`, each worked on by one daemon at a time.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use tokio_postgres::Row;
@@ -101,6 +100,7 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
         }
         None => format!("not ({})", layout.other_rows),
     };
+    let wanted = Wanted::of(reads);
     let head = layout.head.sql(arguments.len() + 1);
     arguments.extend(layout.head.argument());
     let select = |from: &str| {
@@ -114,7 +114,7 @@ pub(super) fn ask(family: &PostgresRead, reads: &[&PostgresRead]) -> Result<Ask,
         sql: select(&format!("(select r.{name}, r.{position} from {readers} r limit {limit}) r")),
         limit,
     });
-    Ok(Ask { sql, whole, arguments, index: Some(layout.head.index()), examination: None })
+    Ok(Ask { sql, whole, arguments, wanted, index: Some(layout.head.index()), examination: None })
 }
 
 /// How many rows to read so that these names are probably all among them, if that is cheaper than to ask for each by name.
@@ -130,6 +130,39 @@ fn enough_for(names: usize) -> Option<usize> {
 const BETWEEN: char = '\u{1f}';
 /// In place of a name that is NULL.
 const NAMELESS: char = '\u{1e}';
+
+/// The names that a batch's reads ask for, each with a number: a name that the server sends is looked up once, whoever
+/// wants it, and nothing is put into a map in a round.
+#[derive(Default)]
+pub(in crate::source::postgres) struct Wanted {
+    numbers: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
+    names: Vec<Arc<str>>,
+    /// Of each read, the numbers of its names in their order.
+    of_reads: Vec<Box<[usize]>>,
+    /// Some read asks for all readers there are.
+    all: bool,
+}
+
+impl Wanted {
+    fn of(reads: &[&PostgresRead]) -> Self {
+        let mut wanted = Wanted::default();
+        for read in reads {
+            let numbers: Box<[usize]> = self::wanted(read).iter().map(|name| wanted.number(name)).collect();
+            wanted.all |= numbers.is_empty();
+            wanted.of_reads.push(numbers);
+        }
+        wanted
+    }
+
+    fn number(&mut self, name: &Arc<str>) -> usize {
+        let next = self.names.len();
+        let number = *self.numbers.entry(name.as_bytes().into()).or_insert(next);
+        if number == next {
+            self.names.push(Arc::clone(name));
+        }
+        number
+    }
+}
 
 /// A text as it stands in SQL.
 fn literal(text: &str) -> String {
@@ -153,28 +186,45 @@ pub(super) fn listing(family: &PostgresRead) -> Option<String> {
 pub(in crate::source::postgres) struct Found<'a> {
     head: Option<i64>,
     rows: usize,
-    readers: HashMap<&'a str, Note, foldhash::fast::RandomState>,
+    /// By the number of the name, see [`Wanted`].
+    wanted: Vec<Note>,
+    /// Whom nobody asks for by name, where somebody asks for all.
+    others: HashMap<&'a [u8], Note, foldhash::fast::RandomState>,
     /// Names and positions cannot be told apart.
     torn: bool,
 }
 
 /// The position that a reader has noted.
+#[derive(Clone, Copy, Default)]
 enum Note {
+    /// There is no such reader.
+    #[default]
+    Nowhere,
     /// NULL: it has begun, and not got anywhere yet.
     At(Option<i64>),
     /// Several rows have its name.
     Ambiguous,
 }
 
+impl Note {
+    fn add(&mut self, position: Option<i64>) {
+        *self = if let Note::Nowhere = self { Note::At(position) } else { Note::Ambiguous };
+    }
+}
+
 impl<'a> Found<'a> {
-    pub(super) fn read(rows: &'a [Row]) -> Result<Self, tokio_postgres::Error> {
-        let mut found = Found::default();
+    fn nothing(wanted: &Wanted) -> Self {
+        Found { wanted: vec![Note::Nowhere; wanted.names.len()], ..Found::default() }
+    }
+
+    pub(super) fn read(rows: &'a [Row], wanted: &Wanted) -> Result<Self, tokio_postgres::Error> {
+        let mut found = Found::nothing(wanted);
         let Some(row) = rows.first() else { return Ok(found) };
         found.head = row.try_get(0)?;
         found.rows = usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default();
         // NULL where there is no reader.
         if let (Some(names), Some(positions)) = (row.try_get(2)?, row.try_get(3)?) {
-            found.take_all(found.rows, names, positions);
+            found.take_all(wanted, found.rows, names, positions);
         }
         Ok(found)
     }
@@ -183,30 +233,35 @@ impl<'a> Found<'a> {
         self.rows
     }
 
-    fn take_all(&mut self, count: usize, names: &'a str, positions: &str) {
-        self.readers.reserve(count);
-        let (mut names, mut positions) = (names.split(BETWEEN), positions.split(','));
+    fn take_all(&mut self, wanted: &Wanted, count: usize, names: &'a str, positions: &str) {
+        // Byte by byte: names are short, and a search that is made for long texts takes longer to begin.
+        let mut names = names.as_bytes().split(|byte| *byte == BETWEEN as u8);
+        let mut positions = positions.as_bytes().split(|byte| *byte == b',');
         for (name, position) in names.by_ref().take(count).zip(positions.by_ref()) {
-            let name = Some(name).filter(|name| !name.starts_with(NAMELESS));
+            let position = std::str::from_utf8(position).unwrap_or_default();
             match position.parse() {
-                Ok(position) => self.take(name, Some(position)),
-                Err(_) if position.is_empty() => self.take(name, None),
+                Ok(position) => self.take(wanted, name, Some(position)),
+                Err(_) if position.is_empty() => self.take(wanted, name, None),
                 Err(_) => self.torn = true,
             }
         }
         self.torn |= names.next().is_some() || positions.next().is_some();
     }
 
-    fn take(&mut self, name: Option<&'a str>, position: Option<i64>) {
+    fn take(&mut self, wanted: &Wanted, name: &'a [u8], position: Option<i64>) {
         // A reader without a name is nobody's.
-        let Some(name) = name else { return };
-        match self.readers.entry(name) {
-            Entry::Vacant(entry) => drop(entry.insert(Note::At(position))),
-            Entry::Occupied(mut entry) => drop(entry.insert(Note::Ambiguous)),
+        if name.first() == Some(&(NAMELESS as u8)) {
+            return;
+        }
+        if let Some(note) = wanted.numbers.get(name).and_then(|number| self.wanted.get_mut(*number)) {
+            note.add(position);
+        } else if wanted.all {
+            self.others.entry(name).or_default().add(position);
         }
     }
 
-    pub(super) fn answer(&self, read: &PostgresRead) -> Result<Observation, Trouble> {
+    /// `number`: which of all that asked it is.
+    pub(super) fn answer(&self, number: usize, read: &PostgresRead, wanted: &Wanted) -> Result<Observation, Trouble> {
         let (what, may_be_beyond) = match read {
             PostgresRead::Eventuous(_) => ("subscription", false),
             PostgresRead::Checkpoint(store) => ("checkpoint", store.scope.is_some()),
@@ -218,30 +273,39 @@ impl<'a> Found<'a> {
             return Err(ReadFailure::new(FailureKind::Configuration, sentence).into());
         }
         let mut sum = Sum::default();
-        let mut add = |name: &str, note: &Note| -> Result<(), ReadFailure> {
-            let Note::At(position) = note else {
-                return Err(ReadFailure::new(
-                    FailureKind::Configuration,
-                    format!("several rows are named {}; a `query` can say how they count", shown(name)),
-                ));
+        let mut add = |name: &str, note: Note| -> Result<(), Trouble> {
+            let position = match note {
+                Note::At(position) => position,
+                Note::Nowhere => return Err(Trouble::Unknown { what, name: name.to_owned() }),
+                Note::Ambiguous => {
+                    let sentence = format!("several rows are named {}; a `query` can say how they count", shown(name));
+                    return Err(ReadFailure::new(FailureKind::Configuration, sentence).into());
+                }
             };
             // Positions of 64 bits, whose difference has 65.
             let lag = i128::from(self.head.unwrap_or(0)) - i128::from(position.unwrap_or(0));
             let lag = if may_be_beyond { lag.max(0) } else { lag };
-            sum.add(what, name, checked(what, name, lag as f64)?)
+            Ok(sum.add(what, name, checked(what, name, lag as f64)?)?)
         };
-        match wanted(read) {
+        let named = |number: usize| {
+            let name = wanted.names.get(number).map_or("", |name| name);
+            (name, self.wanted.get(number).copied().unwrap_or_default())
+        };
+        match wanted.of_reads.get(number).map_or(&[][..], |numbers| numbers) {
             [] => {
-                for (name, note) in &self.readers {
-                    add(name, note)?;
+                for (name, note) in (0..wanted.names.len()).map(named) {
+                    // Whoever is missing is missed by whoever named it.
+                    if !matches!(note, Note::Nowhere) {
+                        add(name, note)?;
+                    }
+                }
+                for (name, note) in &self.others {
+                    add(&String::from_utf8_lossy(name), *note)?;
                 }
             }
-            names => {
-                for name in names {
-                    match self.readers.get(&**name) {
-                        Some(note) => add(name, note)?,
-                        None => return Err(Trouble::Unknown { what, name: name.to_string() }),
-                    }
+            numbers => {
+                for (name, note) in numbers.iter().copied().map(named) {
+                    add(name, note)?;
                 }
             }
         }
@@ -254,12 +318,25 @@ mod tests {
     use super::*;
     use crate::spec::{Checkpoint, Eventuous, Marten, Scope};
 
-    fn found(head: Option<i64>, readers: &[(&'static str, Option<i64>)]) -> Found<'static> {
-        let mut found = Found { head, ..Found::default() };
-        for (name, position) in readers {
-            found.take(Some(*name), *position);
+    /// What a store says.
+    struct Told {
+        head: Option<i64>,
+        readers: Vec<(&'static str, Option<i64>)>,
+    }
+
+    impl Told {
+        fn answer(&self, read: &PostgresRead) -> Result<Observation, Trouble> {
+            let wanted = Wanted::of(&[read]);
+            let mut found = Found { head: self.head, ..Found::nothing(&wanted) };
+            for (name, position) in &self.readers {
+                found.take(&wanted, name.as_bytes(), *position);
+            }
+            found.answer(0, read, &wanted)
         }
-        found
+    }
+
+    fn found(head: Option<i64>, readers: &[(&'static str, Option<i64>)]) -> Told {
+        Told { head, readers: readers.to_vec() }
     }
 
     fn eventuous(names: &[&str]) -> PostgresRead {
@@ -284,11 +361,11 @@ mod tests {
         })
     }
 
-    fn backlog(found: &Found<'_>, read: &PostgresRead) -> f64 {
+    fn backlog(found: &Told, read: &PostgresRead) -> f64 {
         found.answer(read).unwrap_or_else(|trouble| panic!("{trouble:?}")).backlog
     }
 
-    fn sentence(found: &Found<'_>, read: &PostgresRead) -> String {
+    fn sentence(found: &Told, read: &PostgresRead) -> String {
         match found.answer(read) {
             Err(Trouble::Failed(failure)) => failure.message.to_string(),
             other => panic!("{other:?}"),
@@ -328,14 +405,33 @@ mod tests {
 
     #[test]
     fn names_and_positions_come_in_one_text_each() {
-        let mut all = Found { head: Some(10), ..Found::default() };
-        all.take_all(4, "a\u{1f}b \u{fc}\u{1f}\u{1e}\u{1f}c", "3,,7,-1");
-        let lag = |name: &str| all.answer(&eventuous(&[name])).map(|facts| facts.backlog).ok();
-        assert_eq!((lag("a"), lag("b \u{fc}"), lag("c"), lag("\u{1e}")), (Some(7.0), Some(10.0), Some(11.0), None));
+        let read = |reads: &[&PostgresRead], count: usize, names: &str, positions: &str| {
+            let wanted = Wanted::of(reads);
+            let mut found = Found { head: Some(10), ..Found::nothing(&wanted) };
+            found.take_all(&wanted, count, names, positions);
+            let backlog = |(number, read): (usize, &&PostgresRead)| match found.answer(number, read, &wanted) {
+                Ok(facts) => Ok(facts.backlog),
+                Err(Trouble::Unknown { .. }) => Err("unknown".to_owned()),
+                Err(Trouble::Failed(failure)) => Err(failure.message.to_string()),
+            };
+            reads.iter().enumerate().map(backlog).collect::<Vec<_>>()
+        };
+        let names = "a\u{1f}b \u{fc}\u{1f}\u{1e}\u{1f}c";
+        let one = |name: &str| eventuous(&[name]);
+        let unknown = || Err("unknown".to_owned());
+        let (a, b, c, nameless) = (one("a"), one("b \u{fc}"), one("c"), one("\u{1e}"));
+        let answers = read(&[&a, &b, &c, &nameless, &b], 4, names, "3,,7,-1");
+        assert_eq!(answers, [Ok(7.0), Ok(10.0), Ok(11.0), unknown(), Ok(10.0)]);
+        // Who asks for all gets those too that somebody else asks for by name.
+        let all = eventuous(&[]);
+        assert_eq!(read(&[&b, &all, &one("d")], 4, names, "3,,7,-1"), [Ok(10.0), Ok(28.0), unknown()]);
+        assert_eq!(read(&[&all], 4, names, "3,,7,-1"), [Ok(28.0)]);
+        let twice = "a\u{1f}x\u{1f}x";
+        let answers = read(&[&a, &all], 3, twice, "3,4,5");
+        assert!(answers[0] == Ok(7.0) && answers[1].as_ref().is_err_and(|words| words.contains("several rows")));
         for (count, names, positions) in [(2, "a\u{1f}b\u{1f}c", "1,2"), (1, "a", "1,2"), (1, "a", "x")] {
-            let mut torn = Found::default();
-            torn.take_all(count, names, positions);
-            assert!(matches!(torn.answer(&eventuous(&["a"])), Err(Trouble::Failed(_))), "{names:?} {positions}");
+            let answers = read(&[&a], count, names, positions);
+            assert!(answers[0].as_ref().is_err_and(|words| words.contains("U+001F")), "{names:?} {positions}");
         }
     }
 

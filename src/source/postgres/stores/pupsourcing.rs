@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::index::Head;
-use super::{Ask, Sum, Trouble, checked, names};
+use super::{Ask, Sum, Trouble, Wanted, checked, names};
 use crate::model::{Measure, Observation};
 use crate::spec::{PostgresRead, Pupsourcing};
 
@@ -59,7 +59,7 @@ pub(super) fn ask(store: &Pupsourcing, reads: &[&PostgresRead]) -> Ask {
          from {which} left join alive a on a.consumer_name = s.consumer_name and a.worker_id = s.owner_id \
          left join crew c on c.consumer_name = s.consumer_name group by s.consumer_name"
     );
-    Ask { sql, whole: None, arguments, index: Some(head_of.index()), examination: None }
+    Ask { sql, whole: None, arguments, wanted: Wanted::default(), index: Some(head_of.index()), examination: None }
 }
 
 pub(super) fn listing(store: &Pupsourcing) -> String {
