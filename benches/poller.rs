@@ -7,7 +7,7 @@
 //! how late rounds begin and how long they take, and by what a bystander on the same server waits
 //! (`poller/company.rs`). Goals are the project's; each stands beside its figure.
 //!
-//! `cargo bench --bench poller` (some seven minutes), `-- --quick` for a smoke run that judges nothing; parts can be named
+//! `cargo bench --bench poller` (some six minutes), `-- --quick` for a smoke run that judges nothing; parts can be named
 //! (`-- idle company`).
 
 #![allow(
@@ -289,15 +289,18 @@ fn endurance(pace: &Pace, goals: &mut Goals) {
     head();
     let (server, names) = filled(keys, all_have_items);
     let load = Load { server: &server, names: &names, interval: FAST, span, expected: all_have_items };
+    let waits = |waited: &[f64]| {
+        let at = |quantile_of| quantile(waited, quantile_of);
+        println!("a bystander's commands, µs: p50 {:.0}, p95 {:.0}, p99 {:.0}", at(0.5), at(0.95), at(0.99));
+    };
+    // What the server and this machine are able to do today.
+    let (bare, waited) = with_bystander(&server, || yardsticks::bare(Load { span: span / 3, ..load }, 450));
+    row(&format!("bare socket, chunks of 450, for {:?}", span / 3), &[bare]);
+    waits(&waited);
     let (turn, waited) = with_bystander(&server, || ours::run(load, Duration::ZERO));
     row("tidegate", std::slice::from_ref(&turn));
-    println!(
-        "{:.2} M samples a second; a bystander's commands, µs: p50 {:.0}, p95 {:.0}, p99 {:.0}",
-        turn.samples as f64 / span.as_secs_f64() / 1e6,
-        quantile(&waited, 0.5),
-        quantile(&waited, 0.95),
-        quantile(&waited, 0.99),
-    );
+    waits(&waited);
+    println!("{:.2} M samples a second", turn.samples as f64 / span.as_secs_f64() / 1e6);
     goals.add(&format!("{keys} keys at 10 Hz: rounds skipped"), turn.skipped as f64, 0.0);
     goals.add(&format!("{keys} keys at 10 Hz: p99 of a round, ms"), quantile(&turn.latency, 0.99), 100.0);
 }

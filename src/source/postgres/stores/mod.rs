@@ -22,6 +22,7 @@
 
 mod index;
 mod message_db;
+mod notes;
 mod orchestrator;
 mod positions;
 mod pupsourcing;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 pub(super) use self::index::{Index, Seen};
-pub(super) use self::positions::Wanted;
+pub(super) use self::notes::Wanted;
 use super::query;
 use crate::model::{FailureKind, Measure, Observation, ReadFailure};
 use crate::source::network::shown;
@@ -83,7 +84,7 @@ impl From<ReadFailure> for Trouble {
 /// What the rows of one statement say.
 pub(super) enum Found<'a> {
     Number(Result<f64, ReadFailure>),
-    Positions(positions::Found<'a>),
+    Notes(notes::Found<'a>),
     Orchestrator(orchestrator::Found),
     Pupsourcing(pupsourcing::Found),
     MessageDb(message_db::Found),
@@ -154,7 +155,7 @@ pub(super) fn find<'a>(
         PostgresRead::Pupsourcing(_) => Found::Pupsourcing(pupsourcing::Found::read(rows)?),
         PostgresRead::MessageDb(_) => Found::MessageDb(message_db::Found::read(rows)?),
         PostgresRead::Marten(_) | PostgresRead::Eventuous(_) | PostgresRead::Checkpoint(_) => {
-            Found::Positions(positions::Found::read(rows, wanted)?)
+            Found::Notes(notes::Found::read(rows, wanted)?)
         }
     })
 }
@@ -162,7 +163,7 @@ pub(super) fn find<'a>(
 impl Found<'_> {
     /// How many rows of a table were read by a [`Whole`].
     pub(super) fn rows(&self) -> usize {
-        if let Found::Positions(found) = self { found.rows() } else { 0 }
+        if let Found::Notes(found) = self { found.rows() } else { 0 }
     }
 
     /// What `read`, the one of this number of all that were asked, wants to know.
@@ -172,7 +173,7 @@ impl Found<'_> {
             (Found::Orchestrator(found), PostgresRead::Orchestrator(store)) => found.answer(store),
             (Found::Pupsourcing(found), PostgresRead::Pupsourcing(store)) => found.answer(store),
             (Found::MessageDb(found), PostgresRead::MessageDb(store)) => found.answer(store),
-            (Found::Positions(found), read) => found.answer(number, read, wanted),
+            (Found::Notes(found), read) => found.answer(number, positions::kind(read), wanted),
             _ => Err(ReadFailure::new(FailureKind::Protocol, "the answer to another statement").into()),
         }
     }
@@ -244,6 +245,7 @@ struct Sum {
 
 impl Sum {
     /// One more, which has so many events to go.
+    #[inline]
     fn add(&mut self, what: &str, name: &str, lag: f64) -> Result<(), ReadFailure> {
         self.observation.backlog += checked(what, name, lag)?;
         self.readers += 1;
@@ -251,15 +253,9 @@ impl Sum {
     }
 
     /// `Err`: there is no reader at all.
+    #[inline]
     fn or_nobody(self, what: &str) -> Result<Observation, Trouble> {
-        if self.readers == 0 {
-            return Err(ReadFailure::new(
-                FailureKind::Configuration,
-                format!("the store has no {what} yet, so there is no lag to read; start one once, or name the ones that count"),
-            )
-            .into());
-        }
-        Ok(self.observation)
+        if self.readers == 0 { Err(nobody(what)) } else { Ok(self.observation) }
     }
 
     /// With as many partitions as there are readers.
@@ -269,11 +265,21 @@ impl Sum {
     }
 }
 
+#[cold]
+fn nobody(what: &str) -> Trouble {
+    let sentence =
+        format!("the store has no {what} yet, so there is no lag to read; start one once, or name the ones that count");
+    ReadFailure::new(FailureKind::Configuration, sentence).into()
+}
+
 /// How many events to go, if that is a number of events.
+#[inline]
 fn checked(what: &str, name: &str, lag: f64) -> Result<f64, ReadFailure> {
-    if (0.0..EXACT).contains(&lag) {
-        return Ok(lag);
-    }
+    if (0.0..EXACT).contains(&lag) { Ok(lag) } else { Err(no_number_of_events(what, name, lag)) }
+}
+
+#[cold]
+fn no_number_of_events(what: &str, name: &str, lag: f64) -> ReadFailure {
     let sentence = if lag < 0.0 {
         format!(
             "{what} {} is {} events beyond the newest event: events were removed, or the tables do not belong together",
@@ -283,7 +289,7 @@ fn checked(what: &str, name: &str, lag: f64) -> Result<f64, ReadFailure> {
     } else {
         format!("{what} {} is {lag} events behind, beyond 2^53: its position is none of this table's", shown(name))
     };
-    Err(ReadFailure::new(FailureKind::WrongType, sentence))
+    ReadFailure::new(FailureKind::WrongType, sentence)
 }
 
 /// The sentence about a name that the store does not have.
