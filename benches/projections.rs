@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let server = PostgresProcess::start();
     let mut db = server.database("shop");
     fill(&mut db, events);
-    println!("{PROJECTIONS} projections, {events} events; microseconds a reading, medians of {}\n", turns * asks);
+    println!("{PROJECTIONS} projections, {events} events; microseconds a reading, medians of {} or more\n", turns * asks);
     println!("{:<58} {:>8} {:>7} {:>10} {:>10}   goal", "", "time", "ratio", "our CPU", "server's");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut missed = false;
@@ -65,6 +65,8 @@ fn main() -> ExitCode {
     ];
     let all = !stores.iter().any(|(name, ..)| given(name));
     for (name, read, goal) in stores.into_iter().filter(|(name, ..)| all || given(name)) {
+        // What is judged is measured over some ten seconds: this machine's neighbours come and go.
+        let turns = if goal.is_some() { 4 * turns } else { turns };
         let (bare, ours) = runtime.block_on(compare(&server, &mut db, read, turns, asks));
         let row = |what: &str, turn: &Turn, ratio: f64, goal: String| {
             println!(

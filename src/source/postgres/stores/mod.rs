@@ -35,7 +35,7 @@ use tokio_postgres::Row;
 pub(super) use self::index::{Index, Seen};
 pub(super) use self::notes::Wanted;
 use super::query;
-use crate::model::{FailureKind, Measure, Observation, ReadFailure};
+use crate::model::{FailureKind, Observation, ReadFailure};
 use crate::source::network::shown;
 use crate::spec::PostgresRead;
 
@@ -256,12 +256,6 @@ impl Sum {
     #[inline]
     fn or_nobody(self, what: &str) -> Result<Observation, Trouble> {
         if self.readers == 0 { Err(nobody(what)) } else { Ok(self.observation) }
-    }
-
-    /// With as many partitions as there are readers.
-    fn by_readers(mut self) -> Self {
-        self.observation.partitions = Measure::new(self.readers as f64);
-        self
     }
 }
 
