@@ -19,7 +19,8 @@
 //! # What a round costs
 //!
 //! A chunk is sent when the one before it has been answered, so that other clients are served in between. Where that
-//! takes too long (a server far away, or a hundred thousand keys), more of them are on their way at a time (`round`).
+//! takes too long (a server far away) more of them are on their way at a time, and in rounds of tens of thousands two
+//! (`round`).
 //! Nothing is allocated for a sample; a handful of things may be for a round.
 //!
 //! Idle queues are not asked one by one (`reads`). An armed one costs nothing at all but its turn in the probes.

@@ -24,6 +24,12 @@ const GRAIN: Duration = Duration::from_millis(2);
 /// Chunks on their way at a time, at most: with a millisecond each they bridge sixteen milliseconds.
 const FLYING: usize = 16;
 
+/// From so many chunks on, two of them are on their way at a time at least. While we take one's replies and send the next,
+/// the server is at rest: some 20 microseconds, which nobody misses in a round of a few milliseconds, and which are a
+/// twentieth of one that keeps the server busy for most of its interval. It reads one chunk's length from a connection
+/// before it turns to the others', however much has come, so that others wait no longer for it.
+const LONG: usize = 64;
+
 /// Where a round's answers go. Several nodes may be asked at the same time, on one thread: each of them has it between
 /// two waits, and none holds it while it waits.
 pub(in crate::source::redis) struct Round<'a> {
@@ -86,12 +92,13 @@ impl Node {
     pub(super) async fn trip(&mut self, part: &mut Part, round: &Shared<'_>) -> Result<(), Broken> {
         let mut reading = Reading { segment: 0, taken: 0 };
         let (mut sent, mut flying) = (0, 0);
+        let least = if part.segments.len() < LONG { 1 } else { 2 };
         let mut pace = Pace::default();
         let allowed = GRAIN.max(CHUNK_TIME * u32::try_from(part.segments.len()).unwrap_or(u32::MAX));
         let mut bell = pin!(tokio::time::sleep(pace.length(allowed)));
         let mut late = pin!(tokio::time::sleep(self.bound));
         loop {
-            while flying < self.window && sent < part.segments.len() {
+            while flying < self.window.max(least) && sent < part.segments.len() {
                 let until = together(part, sent);
                 self.send(part, sent..until).await?;
                 (sent, flying) = (until, flying + 1);

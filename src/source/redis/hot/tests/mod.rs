@@ -208,6 +208,30 @@ fn what_is_idle_and_armed_costs_its_turn_in_the_probes_and_is_told_of() {
 }
 
 #[test]
+fn a_chunk_is_on_its_way_at_a_time_and_two_in_a_long_round() {
+    // What is measured: ":1\r\n" is the reply to each.
+    const REPLY: usize = 4;
+    let unread = |count: usize| -> usize {
+        let fake = Fake::default();
+        block_on(async {
+            let names = names("list", count);
+            for name in &names {
+                fake.world().set(name, Held::List(1));
+            }
+            let mut rig = Rig::new(Box::new(fake.clone()), &login("fake"), 100, &names).await;
+            rig.round(Duration::from_millis(100)).await.unwrap();
+            fake.world().unread = 0;
+            rig.round(Duration::from_millis(100)).await.unwrap();
+            assert!(rig.values.iter().all(|value| *value == 1.0));
+            fake.world().unread
+        })
+    };
+    assert_eq!(unread(300), 300 * REPLY);
+    assert_eq!(unread(10 * request::CHUNK), request::CHUNK * REPLY);
+    assert_eq!(unread(70 * request::CHUNK), 2 * request::CHUNK * REPLY);
+}
+
+#[test]
 fn an_eager_round_of_one_read_asks_nothing_about_the_others() {
     let fake = Fake::default();
     let names = names("list", 300);

@@ -58,6 +58,8 @@ pub(super) struct World {
     /// It says nothing.
     pub(super) frozen: bool,
     pub(super) calls: BTreeMap<String, u64>,
+    /// Bytes of replies that nobody had read yet, at most.
+    pub(super) unread: usize,
 }
 
 /// One end of it.
@@ -229,6 +231,7 @@ impl AsyncWrite for Fake {
         let count = world.luck.as_mut().map_or(most, |luck| 1 + luck.below(most)) as usize;
         world.input.extend_from_slice(&bytes[..count]);
         world.take_commands();
+        world.unread = world.unread.max(world.output.len());
         Poll::Ready(Ok(count))
     }
 
