@@ -3,9 +3,9 @@
 
 use tidegate::model::{FailureKind, Measure, Observation};
 
-use crate::blocks::lay_out;
-use crate::layouts::{self, Layout, Loss};
-use crate::rig::{Observed, assert_fails, assert_same, observe_as, run};
+use super::blocks::lay_out;
+use super::layouts::{self, Layout, Loss};
+use super::rig::{Observed, assert_fails, assert_same, observe_as, run};
 use crate::support::redis::RedisProcess;
 
 const NEIGHBOUR: &str = "redisList: { keys: [healthy] }";

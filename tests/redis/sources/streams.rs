@@ -2,7 +2,7 @@
 
 use tidegate::model::{Measure, Observation};
 
-use crate::rig::{assert_same, now, observe_one, run};
+use super::rig::{assert_same, now, observe_one, run};
 use crate::support::redis::RedisProcess;
 
 const LAG: &str = "redisStream: { key: orders, group: workers }";

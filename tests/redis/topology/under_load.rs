@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::is_long;
+use super::is_long;
 use crate::support::redis::RedisProcess;
 use crate::support::redis_cluster::{NODE_TIMEOUT, RedisCluster};
 use crate::support::sentinels::{DOWN_AFTER, MASTER, Sentinels, until};

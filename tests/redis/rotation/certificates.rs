@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tidegate::model::FailureKind;
 use tidegate::spec::{ClientCertificate, ClientTls, PemRef, RedisServer};
 
-use crate::rig::{Authority, Mount, Rig, Signed, client, rotations, until};
+use super::rig::{Authority, Mount, Rig, Signed, client, rotations, until};
 use crate::support::polling::redis_server;
 use crate::support::redis::{RedisProcess, free_port};
 

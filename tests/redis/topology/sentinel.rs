@@ -6,11 +6,11 @@ use redis::Value;
 use tidegate::model::{FailureKind, Key};
 use tidegate::spec::{ReadFrom, RedisServer, Secret, SecretRef, Topology};
 
-use crate::specs::{of_sentinels, sentinel_server};
+use super::specs::{of_sentinels, sentinel_server};
+use super::{FAST, SCHEDULING, is_long};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, list};
 use crate::support::redis::{CONNECTIONS, RedisProcess};
 use crate::support::sentinels::{DOWN_AFTER, Sentinels, until};
-use crate::{FAST, SCHEDULING, is_long};
 
 fn push(server: &RedisProcess, items: usize) {
     let _: i64 = server.command(&[&["RPUSH", "jobs"], vec!["x"; items].as_slice()].concat());

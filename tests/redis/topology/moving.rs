@@ -7,11 +7,11 @@ use redis::Value;
 use tidegate::model::{FailureKind, Sample};
 use tidegate::spec::{RedisServer, Secret, SecretRef};
 
-use crate::cluster::poll;
-use crate::specs::{cluster_server, of_cluster};
+use super::cluster::poll;
+use super::specs::{cluster_server, of_cluster};
+use super::{FAST, is_long};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, list};
 use crate::support::redis_cluster::{RedisCluster, slot};
-use crate::{FAST, is_long};
 
 /// Every sample is the number that there is, whichever node has it.
 fn all_right(samples: &[Sample], keys: usize, items: f64) {

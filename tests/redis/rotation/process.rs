@@ -1,6 +1,6 @@
 //! The whole process: files as a manifest names them, its own pace of looks, and every door searched for the secrets.
 
-use crate::rig::{Mount, client};
+use super::rig::{Mount, client};
 use crate::support::redis::RedisProcess;
 use crate::support::tidegate::{Tidegate, until};
 

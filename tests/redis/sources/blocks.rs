@@ -1,7 +1,7 @@
 //! Each layout, observed in whole; and an empty database, of which every block says that there is nothing to do.
 
-use crate::layouts::{self, Layout};
-use crate::rig::{assert_same, observe, observe_one};
+use super::layouts::{self, Layout};
+use super::rig::{assert_same, observe, observe_one};
 use crate::support::redis::RedisProcess;
 
 pub fn lay_out(server: &RedisProcess, layout: &Layout) {

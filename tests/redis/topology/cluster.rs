@@ -10,12 +10,12 @@ use tidegate::spec::{
     ClientTls, ConnectionSpec, ReadFrom, RedisList, RedisServer, RedisStream, Secret, SecretRef, Source, StreamBacklog,
 };
 
-use crate::specs::{cluster_server, of_cluster, replicas_of_cluster};
+use super::specs::{cluster_server, of_cluster, replicas_of_cluster};
+use super::{FAST, SCHEDULING};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, kind_of, list};
 use crate::support::redis::{CONNECTIONS, Certificates};
 use crate::support::redis_cluster::{NODE_TIMEOUT, RedisCluster, SLOTS, slot};
 use crate::support::sentinels::until;
-use crate::{FAST, SCHEDULING};
 
 /// One autoscaler for each key, all polled every `interval`.
 pub fn poll(polling: &Polling, redis: &Arc<ConnectionSpec>, keys: &[String], interval: Duration) {

@@ -1,24 +1,11 @@
 //! Idle queues of real redis-servers through the whole poller: what they cost, and how soon their first item is seen.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    clippy::disallowed_methods,
-    unreachable_pub,
-    reason = "a test may break, and reads the clock that it tests against"
-)]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use support::polling::{self, Polling, autoscaler, backlog_of, connection, list, redis_server};
-use support::redis::RedisProcess;
-use support::redis_cluster::RedisCluster;
+use crate::support::polling::{self, Polling, autoscaler, backlog_of, connection, list, redis_server};
+use crate::support::redis::RedisProcess;
+use crate::support::redis_cluster::RedisCluster;
 use tidegate::model::Key;
 use tidegate::spec::{ConnectionSpec, RedisServer, Secret, SecretRef, Topology};
 use tidegate::telemetry::names::{POLL_COMMANDS, POLL_READS, POLL_WAKES};

@@ -9,7 +9,7 @@ use tidegate::source::Material;
 use tidegate::spec::manifest::{ConnectionBody, Login, PasswordText, RedisConnection};
 use tidegate::spec::{Change, RedisServer, Secret, SecretRef, UserRef};
 
-use crate::rig::{Mount, Rig, client, rotations, until};
+use super::rig::{Mount, Rig, client, rotations, until};
 use crate::support::polling::{autoscaler, connection, list, redis_server};
 use crate::support::redis::{CONNECTIONS, RedisProcess};
 

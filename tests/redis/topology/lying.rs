@@ -3,9 +3,9 @@
 use tidegate::model::{FailureKind, Key};
 use tidegate::spec::grants::Fence;
 
-use crate::FAST;
-use crate::liar::Liar;
-use crate::specs::{cluster_server, of_sentinels, sentinel_server};
+use super::FAST;
+use super::liar::Liar;
+use super::specs::{cluster_server, of_sentinels, sentinel_server};
 use crate::support::polling::{Polling, autoscaler, backlog_of, connection, kind_of, list};
 use crate::support::redis::RedisProcess;
 use crate::support::redis_cluster::RedisCluster;

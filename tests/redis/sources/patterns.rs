@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::model::{FailureKind, Observation};
 
-use crate::rig::{assert_fails, observe, observe_one, run, spec};
+use super::rig::{assert_fails, observe, observe_one, run, spec};
 use crate::support::polling::{PATIENCE, Polling, backlog_of};
 use crate::support::redis::RedisProcess;
 

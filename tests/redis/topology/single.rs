@@ -4,7 +4,7 @@ use redis::Value;
 use tidegate::model::FailureKind;
 use tidegate::spec::{ReadFrom, RedisServer};
 
-use crate::FAST;
+use super::FAST;
 use crate::support::polling::{Polling, autoscaler, connection, list, redis, redis_server};
 use crate::support::redis::RedisProcess;
 
