@@ -67,8 +67,16 @@ fn medians(values: &[f64], size: usize) -> (f64, f64) {
 
 #[test]
 fn reactions_are_those_of_the_real_ones() {
-    let measured = [(Duration::from_secs(30), 18, [16.0, 21.5, 51.6]), (Duration::from_secs(1), 20, [0.41, 9.5, 39.6])];
-    for (interval, trials, real) in measured {
+    // Measured twice on the same kind of control plane; and how near ours have to be, where that is asked. The medians of
+    // twenty trials at one second lie a fifth away from those of a hundred and sixty, which is the real ones' own luck, and
+    // so do those of forty at thirty seconds from ours: for luck of that size see the intervals.
+    let measured = [
+        (Duration::from_secs(30), 18, [16.0, 21.5, 51.6], Some(0.1)),
+        (Duration::from_secs(30), 40, [13.24, 18.24, 48.28], None),
+        (Duration::from_secs(1), 20, [0.41, 9.5, 39.6], None),
+        (Duration::from_secs(1), 160, [0.49, 7.95, 37.99], Some(0.1)),
+    ];
+    for (interval, trials, real, near) in measured {
         let all: Vec<[f64; 3]> = (0..1000).map(|seed| reaction(interval, seed)).collect();
         for (i, (what, real)) in ["0 -> 1", "first step", "ten replicas"].iter().zip(real).enumerate() {
             let ours: Vec<f64> = all.iter().map(|times| times[i]).collect();
@@ -80,10 +88,8 @@ fn reactions_are_those_of_the_real_ones() {
                 (found / real - 1.0) * 100.0
             );
             assert!((low..=high).contains(&real), "{what}: a median of {real} s is none of ours: {low} to {high}");
-            // Of two medians even the real ones' own luck is larger than that: see the intervals.
-            if !(interval.as_secs() == 1 && i < 2) {
-                assert!((found / real - 1.0).abs() < 0.1, "{what}: {found} s and {real} s");
-            }
+            let far = (found / real - 1.0).abs();
+            assert!(near.is_none_or(|near| far < near), "{what}: {found} s and {real} s");
         }
     }
 }

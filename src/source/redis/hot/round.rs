@@ -26,8 +26,8 @@ const FLYING: usize = 16;
 
 /// From so many chunks on, two of them are on their way at a time at least. While we take one's replies and send the next,
 /// the server is at rest: some 20 microseconds, which nobody misses in a round of a few milliseconds, and which are a
-/// twentieth of one that keeps the server busy for most of its interval. It reads one chunk's length from a connection
-/// before it turns to the others', however much has come, so that others wait no longer for it.
+/// twentieth of one that keeps the server busy for most of its interval. Others pay for it: beside a hundred thousand keys
+/// at 10 Hz their median wait is 0.8 ms instead of 0.2. A round that ends late would cost them as much, and us the next one.
 const LONG: usize = 64;
 
 /// Where a round's answers go. Several nodes may be asked at the same time, on one thread: each of them has it between
