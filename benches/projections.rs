@@ -30,10 +30,11 @@ mod layouts;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use support::cores::{Cores, keep_on};
 use support::postgres::{PostgresProcess, READER, READER_PASSWORD, Session};
 use tidegate::model::Tick;
 use tidegate::source::postgres::PostgresBackend;
@@ -97,35 +98,6 @@ fn main() -> ExitCode {
 /// What to read for the reader of a name.
 type OfReader = fn(Arc<str>) -> PostgresRead;
 
-/// Where client and server sit.
-#[derive(Clone, Copy)]
-struct Cores {
-    name: &'static str,
-    client: usize,
-    server: usize,
-}
-
-impl Cores {
-    /// Two are left out, in a line, where there is only one.
-    fn available() -> &'static [Cores] {
-        const ONE: Cores = Cores { name: "one core", client: 0, server: 0 };
-        const TWO: Cores = Cores { name: "two", client: 0, server: 1 };
-        if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
-            return &[ONE, TWO];
-        }
-        println!("this machine has one core: not measured on two");
-        &[ONE]
-    }
-}
-
-/// Keeps a process on a core.
-fn keep_on(core: usize, pid: i64) {
-    let mut command = Command::new("taskset");
-    let output = command.args(["-acp", &core.to_string(), &pid.to_string()]).output();
-    let output = output.unwrap_or_else(|error| panic!("taskset, of util-linux, is not to be had ({error})"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Microseconds a reading.
 struct Turn {
     micros: f64,
@@ -165,8 +137,8 @@ async fn compare(
     let pid = |application: &str| format!("select pid from pg_stat_activity where application_name = '{application}'");
     let pids = [db_number(db, &pid("bare")), db_number(db, &pid("tidegate"))];
 
-    keep_on(cores.client, std::process::id().into());
-    pids.iter().for_each(|pid| keep_on(cores.server, *pid));
+    keep_on(cores.client, std::process::id());
+    pids.iter().for_each(|pid| keep_on(cores.server, u32::try_from(*pid).unwrap()));
 
     // In turns, one reading each, so that both have the same neighbours.
     let (mut of_bare, mut of_ours) = (Vec::new(), Vec::new());

@@ -1,12 +1,15 @@
 //! How soon an empty queue's first item is seen without polling for it, and what that costs.
 //!
 //! Queues are polled every five seconds only; that their first item is seen at once is client tracking's doing. Three
-//! measurements against one real Redis, each beside its yardstick in the same run:
+//! measurements against a real Redis, each beside its yardstick in the same run:
 //!
 //! * from `LPUSH` to the engine's decision, in one process, beside a bare tracking client that reads the key again;
 //! * from `LPUSH` to `true` on an open `StreamIsActive` of the real binary;
 //! * CPU of the poller's thread and of the server at 1,000 and 10,000 changes a second over ten thousand queues, above
 //!   what the changes themselves cost the server.
+//!
+//! The first two once with all processes on one core, which is the work alone, and once with Redis on a core of its own,
+//! as it is in life, where a wake-up across cores is part of everybody's time.
 //!
 //! `cargo bench --bench wakeup` (about two minutes), `-- --quick` for a smoke run that judges nothing.
 
@@ -31,9 +34,11 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use support::cores::{Cores, keep_on};
 use support::polling::{autoscaler, list, redis as redis_connection};
 use support::redis::RedisProcess;
 use support::tidegate::Tidegate;
@@ -61,39 +66,45 @@ fn main() -> ExitCode {
     let quick = given("--quick") || !given("--bench");
     let trials = if quick { 20 } else { 300 };
 
-    let redis = RedisProcess::start();
-    let bare = bare(&redis, trials);
-    let decision = decisions(&redis, trials);
-    let stream = streams(&redis, trials);
-    println!("LPUSH to an empty queue polled every {INTERVAL:?}, {trials} pushes each, microseconds\n");
-    println!("{:<44} {:>9} {:>9} {:>9} {:>8}   goal", "", "median", "p99", "max", "ratio");
-    let base = quantile(&bare, 0.5);
-    let row = |what: &str, micros: &[f64], goal: String| {
-        println!(
-            "{what:<44} {:>9.0} {:>9.0} {:>9.0} {:>8.2}   {goal}",
-            quantile(micros, 0.5),
-            quantile(micros, 0.99),
-            quantile(micros, 1.0),
-            quantile(micros, 0.5) / base,
-        );
-    };
-    row("bare tracking client: the key read again", &bare, String::new());
-    row("tidegate: the engine's decision", &decision, format!("<= {GOAL_DECISION}"));
-    row("tidegate: true on an open StreamIsActive", &stream, format!("<= {GOAL_STREAM}"));
+    // Before anything is kept on a core.
+    let places = Cores::available();
+    let rates = if quick { &[200][..] } else { &[1_000, 10_000][..] };
+    let costs: Vec<_> = rates.iter().map(|rate| (rate, cost(*rate, if quick { 1 } else { 5 }))).collect();
+
+    println!("LPUSH to an empty queue polled every {INTERVAL:?}, {trials} pushes each in turns, microseconds\n");
+    println!("{:<54} {:>9} {:>9} {:>9} {:>8}   goal", "", "median", "p99", "max", "ratio");
+    let mut missed = false;
+    for cores in places {
+        let [bare, decision, stream] = latencies(*cores, trials);
+        let base = quantile(&bare, 0.5);
+        let row = |what: &str, micros: &[f64], goal: Option<f64>| {
+            let ratio = quantile(micros, 0.5) / base;
+            println!(
+                "{:<54} {:>9.0} {:>9.0} {:>9.0} {ratio:>8.2}   {}",
+                format!("{}: {what}", cores.name),
+                quantile(micros, 0.5),
+                quantile(micros, 0.99),
+                quantile(micros, 1.0),
+                goal.map_or(String::new(), |goal| format!("<= {goal}")),
+            );
+            goal.is_some_and(|goal| ratio > goal)
+        };
+        row("bare tracking client: the key read again", &bare, None);
+        missed |= row("tidegate: the engine's decision", &decision, Some(GOAL_DECISION));
+        missed |= row("tidegate: true on an open StreamIsActive", &stream, Some(GOAL_STREAM));
+    }
 
     println!("\n10,000 queues polled every {INTERVAL:?}, pushed to and emptied; microseconds a change\n");
     println!(
         "{:>10} {:>12} {:>14} {:>22} {:>12} {:>14}",
         "changes/s", "reached", "poller's CPU", "server's, above bare", "woken", "samples a s"
     );
-    for rate in if quick { &[200][..] } else { &[1_000, 10_000][..] } {
-        let cost = cost(*rate, if quick { 1 } else { 5 });
+    for (rate, cost) in costs {
         println!(
             "{rate:>10} {:>12.0} {:>14.1} {:>22.1} {:>12.0} {:>14.0}",
             cost.reached, cost.poller, cost.server, cost.woken, cost.samples
         );
     }
-    let missed = quantile(&decision, 0.5) > GOAL_DECISION * base || quantile(&stream, 0.5) > GOAL_STREAM * base;
     if missed && !quick {
         println!("\na goal was missed");
         return ExitCode::FAILURE;
@@ -111,23 +122,63 @@ fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}:jobs:{number:05}")).collect()
 }
 
-/// Pushes to each list in turn; `seen` waits until that is known and says when.
-fn push_all(redis: &RedisProcess, names: &[String], mut seen: impl FnMut(usize) -> Instant) -> Vec<f64> {
-    let mut pushing = redis.connect().unwrap();
-    let push = |(turn, name): (usize, &String)| {
-        std::thread::sleep(PAUSE);
-        let began = Instant::now();
-        redis.command_on::<i64>(&mut pushing, &["LPUSH", name, "item"]);
-        seen(turn).duration_since(began).as_secs_f64() * 1e6
-    };
-    names.iter().enumerate().map(push).collect()
+/// Waits until it is known that a push has come, the one of this number, and says when that was.
+type Seen<'a> = Box<dyn FnMut(usize) -> Instant + 'a>;
+
+/// Microseconds from a push until the bare client has read the key, the engine has decided, and the stream has said so.
+///
+/// All three stand open on one server from beginning to end, each with queues of its own, and are pushed to in turns: what
+/// the machine's mood costs one, it costs all.
+fn latencies(cores: Cores, trials: usize) -> [Vec<f64>; 3] {
+    let redis = RedisProcess::start();
+    keep_on(cores.server, redis.pid());
+    let [of_bare, of_house, of_program] = ["bare", "decision", "stream"].map(|prefix| names(prefix, trials));
+    let tidegate = program(&redis, &of_program);
+    keep_on(cores.client, tidegate.pid());
+    // With all threads that there will be.
+    keep_on(cores.client, std::process::id());
+    let (of_streams, heard) = channel();
+    let (of_socket, read) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| follow(&tidegate, trials, &of_streams));
+        let house = House::open(specs(&redis, &of_house));
+        std::thread::sleep(SETTLED);
+        scope.spawn(|| bare(&redis, &of_bare, &of_socket));
+        // It begins to listen.
+        std::thread::sleep(Duration::from_secs(1));
+        let bare: Seen<'_> = Box::new(|turn| at(&read, turn));
+        let decided: Seen<'_> = Box::new(|turn| {
+            let (key, at) = house.news.recv_timeout(INTERVAL * 2).expect("the push was never seen");
+            assert_eq!(key.index(), turn);
+            at
+        });
+        let streamed: Seen<'_> = Box::new(|turn| at(&heard, turn));
+        let mut sides = [(&of_bare, bare), (&of_house, decided), (&of_program, streamed)];
+        let mut pushing = redis.connect().unwrap();
+        let mut micros = [(); 3].map(|()| Vec::with_capacity(trials));
+        for turn in 0..trials {
+            for ((names, seen), micros) in sides.iter_mut().zip(&mut micros) {
+                std::thread::sleep(PAUSE);
+                let began = Instant::now();
+                redis.command_on::<i64>(&mut pushing, &["LPUSH", &names[turn], "item"]);
+                micros.push(seen(turn).duration_since(began).as_secs_f64() * 1e6);
+            }
+        }
+        micros
+    })
+}
+
+/// When `news` says that the push of this number has come, which is the next that it speaks of.
+fn at(news: &Receiver<(usize, Instant)>, turn: usize) -> Instant {
+    let (number, at) = news.recv_timeout(INTERVAL * 2).expect("the push was never told of");
+    assert_eq!(number, turn);
+    at
 }
 
 // === the bare client ===
 
 /// A socket with tracking on: reads every key once, and each again when it is told that it has changed.
-fn bare(redis: &RedisProcess, trials: usize) -> Vec<f64> {
-    let names = names("bare", trials);
+fn bare(redis: &RedisProcess, names: &[String], told: &Sender<(usize, Instant)>) {
     let mut socket = TcpStream::connect(redis.address()).unwrap();
     socket.set_nodelay(true).unwrap();
     socket.write_all(b"HELLO 3\r\nCLIENT TRACKING ON\r\n").unwrap();
@@ -141,28 +192,19 @@ fn bare(redis: &RedisProcess, trials: usize) -> Vec<f64> {
         }
     };
     until(&mut socket, &mut text, "+OK\r\n");
-    for name in &names {
+    for name in names {
         text.clear();
         socket.write_all(format!("LLEN {name}\r\n").as_bytes()).unwrap();
         until(&mut socket, &mut text, ":0\r\n");
     }
-    let (told, news) = std::sync::mpsc::channel();
-    let reader = std::thread::spawn({
-        let names = names.clone();
-        move || {
-            for name in &names {
-                text.clear();
-                until(&mut socket, &mut text, &format!("{name}\r\n"));
-                text.clear();
-                socket.write_all(format!("LLEN {name}\r\n").as_bytes()).unwrap();
-                until(&mut socket, &mut text, ":1\r\n");
-                told.send(Instant::now()).unwrap();
-            }
-        }
-    });
-    let micros = push_all(redis, &names, |_| news.recv_timeout(Duration::from_secs(10)).unwrap());
-    reader.join().unwrap();
-    micros
+    for (turn, name) in names.iter().enumerate() {
+        text.clear();
+        until(&mut socket, &mut text, &format!("{name}\r\n"));
+        text.clear();
+        socket.write_all(format!("LLEN {name}\r\n").as_bytes()).unwrap();
+        until(&mut socket, &mut text, ":1\r\n");
+        told.send((turn, Instant::now())).unwrap();
+    }
 }
 
 // === in one process ===
@@ -170,7 +212,7 @@ fn bare(redis: &RedisProcess, trials: usize) -> Vec<f64> {
 /// The poller and the engine on a thread of their own, as the program has them; hears of every key that becomes active.
 struct House {
     changes: Option<mpsc::UnboundedSender<Change>>,
-    news: std::sync::mpsc::Receiver<(Key, Instant)>,
+    news: Receiver<(Key, Instant)>,
     thread: Option<std::thread::JoinHandle<()>>,
     samples: Arc<AtomicU64>,
     cpu: Arc<AtomicU64>,
@@ -181,7 +223,7 @@ impl House {
         let clock = Clock::start();
         let (changes, inbox) = mpsc::unbounded_channel();
         let (sender, mut batches) = mpsc::channel::<Vec<Sample>>(64);
-        let (tell, news) = std::sync::mpsc::channel();
+        let (tell, news) = channel();
         let (samples, cpu): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
         let mut engine = Engine::new();
         let mut effects = Vec::new();
@@ -237,17 +279,6 @@ fn specs(redis: &RedisProcess, names: &[String]) -> Vec<Arc<AutoscalerSpec>> {
     names.iter().map(|name| autoscaler(name, INTERVAL, &[(&connection, list(&[name]))])).collect()
 }
 
-fn decisions(redis: &RedisProcess, trials: usize) -> Vec<f64> {
-    let names = names("decision", trials);
-    let house = House::open(specs(redis, &names));
-    std::thread::sleep(SETTLED);
-    push_all(redis, &names, |turn| {
-        let (key, at) = house.news.recv_timeout(INTERVAL * 2).expect("the push was never seen");
-        assert_eq!(key.index(), turn);
-        at
-    })
-}
-
 /// CPU of this thread: `se.sum_exec_runtime`, the first field of `schedstat`, nanoseconds.
 fn thread_cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
@@ -256,8 +287,7 @@ fn thread_cpu() -> Duration {
 
 // === the real binary ===
 
-fn streams(redis: &RedisProcess, trials: usize) -> Vec<f64> {
-    let names = names("stream", trials);
+fn program(redis: &RedisProcess, names: &[String]) -> Tidegate {
     let mut manifests = format!(
         "apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: redis, namespace: load }}\n\
          spec: {{ redis: {{ address: '{}' }} }}\n",
@@ -274,38 +304,31 @@ fn streams(redis: &RedisProcess, trials: usize) -> Vec<f64> {
     }
     let tidegate = Tidegate::start(&manifests, &["--log", "warn,tidegate::app=info"]);
     tidegate.until_ready();
-    let (told, news) = std::sync::mpsc::channel();
+    tidegate
+}
+
+/// Has a stream open for each autoscaler, and tells which has said `true`.
+fn follow(tidegate: &Tidegate, count: usize, told: &Sender<(usize, Instant)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let listening: Vec<_> = (0..trials).map(|number| format!("queue-{number:05}")).collect();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            runtime.block_on(async {
-                let mut open = futures_util::stream::FuturesUnordered::new();
-                let keda = tidegate.keda("load", &[]).await;
-                for (number, name) in listening.iter().enumerate() {
-                    let mut keda = keda.clone();
-                    keda.object.scaler_metadata.insert("autoscaler".into(), name.clone());
-                    let told = told.clone();
-                    open.push(async move {
-                        let mut stream = keda.client.stream_is_active(keda.object).await.unwrap().into_inner();
-                        while let Some(Ok(answer)) = stream.next().await {
-                            if answer.result {
-                                let _ = told.send((number, Instant::now()));
-                                break;
-                            }
-                        }
-                    });
+    runtime.block_on(async {
+        let mut open = tokio::task::JoinSet::new();
+        let keda = tidegate.keda("load", &[]).await;
+        for number in 0..count {
+            let mut keda = keda.clone();
+            keda.object.scaler_metadata.insert("autoscaler".into(), format!("queue-{number:05}"));
+            let told = told.clone();
+            open.spawn(async move {
+                let mut stream = keda.client.stream_is_active(keda.object).await.unwrap().into_inner();
+                while let Some(Ok(answer)) = stream.next().await {
+                    if answer.result {
+                        let _ = told.send((number, Instant::now()));
+                        break;
+                    }
                 }
-                while open.next().await.is_some() {}
             });
-        });
-        std::thread::sleep(SETTLED);
-        push_all(redis, &names, |turn| {
-            let (number, at) = news.recv_timeout(INTERVAL * 2).expect("the push was never told");
-            assert_eq!(number, turn);
-            at
-        })
-    })
+        }
+        open.join_all().await;
+    });
 }
 
 // === what it costs ===

@@ -37,8 +37,11 @@ impl Deciding {
             let outcome = runtime.block_on(async move {
                 let Deciding { runtime, inputs, stop } = self;
                 let polling = tokio::spawn(poller.run(changes));
+                // A task like the poller's: on its way to whoever runs in the thread's root a sample would wait until
+                // the sockets have been looked at once more.
+                let deciding = tokio::spawn(runtime.run(inputs, stop.clone()));
                 tokio::select! {
-                    () = runtime.run(inputs, stop.clone()) => {}
+                    ended = deciding => ended.context("the engine ended")?,
                     // Only a defect ends it first: it runs as long as anybody takes its samples.
                     ended = polling => if !stop.is_cancelled() {
                         bail!("the poller ended: {ended:?}");

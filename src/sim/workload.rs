@@ -84,7 +84,7 @@ impl Jobs {
         }
         let count: usize = parts.iter().map(Vec::len).sum();
         if count >= MOST_JOBS {
-            return Err(format!("more than {MOST_JOBS} jobs; simulate a shorter time, or lower rates"));
+            return Err(too_many());
         }
         let mut all: Vec<(u64, u16, u64)> = Vec::with_capacity(count);
         for (at, part) in parts.into_iter().enumerate() {
@@ -108,6 +108,13 @@ impl Jobs {
         }
         Ok(jobs)
     }
+}
+
+#[cold]
+fn too_many() -> String {
+    format!(
+        "more than {MOST_JOBS} jobs; in the Scenario, set a shorter `duration`, or lower rates (of a trace: `scale`)"
+    )
 }
 
 /// Arrivals and services of one stream, by arrival.
@@ -142,7 +149,7 @@ fn made<'r>(
             });
         }
         if arrivals.len() >= MOST_JOBS {
-            return Err(format!("more than {MOST_JOBS} jobs; simulate a shorter time, or lower rates"));
+            return Err(too_many());
         }
     }
     // The order among those that come together is the order in which they were made.

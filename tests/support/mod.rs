@@ -14,6 +14,7 @@
 
 pub mod apiserver;
 pub mod cluster;
+pub mod cores;
 pub mod frameworks;
 pub mod polling;
 pub mod postgres;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -37,6 +38,7 @@ struct Line {
     cell: Option<Arc<Cell>>,
     /// There was no room for the trigger; there may be later.
     no_room: bool,
+    touch: Interval,
     _open: OpenStream,
 }
 
@@ -47,8 +49,16 @@ enum Woken {
 }
 
 impl Line {
+    fn new(desk: &Arc<Desk>, known: Arc<Known>, (cell, no_room): (Option<Arc<Cell>>, bool), open: OpenStream) -> Self {
+        // One timer as long as the stream stands: every `true` would set another one before it leaves this thread.
+        let first = desk.clock.instant(desk.clock.now().after(TOUCH));
+        let mut touch = tokio::time::interval_at(first, TOUCH);
+        touch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Line { desk: Arc::clone(desk), known, cell, no_room, touch, _open: open }
+    }
+
     /// Waits for a change of `watched` (for ever, without one), for shutdown, or for a reason to reopen.
-    async fn wait<T>(&self, watched: Option<&mut watch::Receiver<T>>) -> Woken {
+    async fn wait<T>(&mut self, watched: Option<&mut watch::Receiver<T>>) -> Woken {
         let changed = async {
             match watched {
                 // An error: the cell itself is gone.
@@ -62,7 +72,7 @@ impl Line {
                 biased;
                 () = self.desk.shutdown.cancelled() => return Woken::End,
                 alive = &mut changed => return if alive { Woken::Changed } else { Woken::End },
-                () = tokio::time::sleep(TOUCH) => {
+                _ = self.touch.tick() => {
                     if self.no_room || !self.desk.asks.is_current(&self.known) {
                         return Woken::End;
                     }
@@ -89,11 +99,11 @@ async fn watched(desk: &Desk, ask: &Ask) -> Result<(Option<Arc<Cell>>, bool), Re
 /// each message costs it a status patch.
 pub(super) async fn active(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<Active, Refusal> {
     let known = desk.asks.read(object, desk.clock.now());
-    let (cell, no_room) = watched(desk, asked(&known)?).await?;
-    let activity = cell.as_ref().map(|cell| cell.activity());
-    let line = Line { desk: Arc::clone(desk), known, cell, no_room, _open: desk.stream_is_active.open() };
+    let watched = watched(desk, asked(&known)?).await?;
+    let activity = watched.0.as_ref().map(|cell| cell.activity());
+    let line = Line::new(desk, known, watched, desk.stream_is_active.open());
 
-    Ok(Box::pin(stream::unfold((line, activity, false), |(line, mut activity, mut told)| async move {
+    Ok(Box::pin(stream::unfold((line, activity, false), |(mut line, mut activity, mut told)| async move {
         loop {
             if line.desk.shutdown.is_cancelled() {
                 return None;
@@ -125,7 +135,7 @@ enum Subject {
 pub(super) async fn specs(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<Specs, Refusal> {
     let known = desk.asks.read(object, desk.clock.now());
     let ask = asked(&known)?;
-    let ((cell, no_room), subject) = match ask {
+    let (watched, subject) = match ask {
         Ask::Named { serve: Serve::Replicas, .. } => ((None, false), Subject::Constant(answer::replicas_specs())),
         Ask::Named { serve: Serve::Backlog, .. } => {
             let cell = desk.obtain(ask).await?;
@@ -138,15 +148,9 @@ pub(super) async fn specs(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<
             (watched(desk, ask).await.unwrap_or_default(), Subject::Constant(specs))
         }
     };
-    let line = Line {
-        desk: Arc::clone(desk),
-        known: Arc::clone(&known),
-        cell,
-        no_room,
-        _open: desk.stream_metric_spec.open(),
-    };
+    let line = Line::new(desk, Arc::clone(&known), watched, desk.stream_metric_spec.open());
 
-    Ok(Box::pin(stream::unfold((line, subject, None), |(line, mut subject, mut told)| async move {
+    Ok(Box::pin(stream::unfold((line, subject, None), |(mut line, mut subject, mut told)| async move {
         loop {
             if line.desk.shutdown.is_cancelled() {
                 return None;
