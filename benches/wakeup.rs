@@ -53,6 +53,8 @@ use tokio::sync::mpsc;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Two readings five seconds apart find a queue idle; the probe after that arms it.
 const SETTLED: Duration = Duration::from_secs(13);
+/// Nothing here takes as long; where something does not come, what waits for it ends all the same.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two pushes: each finds both ends asleep, as in life.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -181,6 +183,7 @@ fn at(news: &Receiver<(usize, Instant)>, turn: usize) -> Instant {
 fn bare(redis: &RedisProcess, names: &[String], told: &Sender<(usize, Instant)>) {
     let mut socket = TcpStream::connect(redis.address()).unwrap();
     socket.set_nodelay(true).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(b"HELLO 3\r\nCLIENT TRACKING ON\r\n").unwrap();
     let mut buffer = vec![0; 64 * 1024];
     let mut text = String::new();
@@ -327,7 +330,7 @@ fn follow(tidegate: &Tidegate, count: usize, told: &Sender<(usize, Instant)>) {
                 }
             });
         }
-        open.join_all().await;
+        let _ = tokio::time::timeout(PATIENCE, open.join_all()).await;
     });
 }
 
