@@ -113,6 +113,8 @@ impl<'a> Table<'a> {
                     notes.push(match job.options.seconds_per_token {
                         None => "it has tokens; services come of them with --seconds-per-token".to_owned(),
                         Some(SecondsPerToken { input, output }) => {
+                            // As it was written: a quantity has nine places, and its float some more.
+                            let [input, output] = [input, output].map(|seconds| (seconds * 1e9).round() / 1e9);
                             format!("services are {input} s for each token read and {output} s for each written")
                         }
                     });

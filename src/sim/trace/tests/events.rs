@@ -31,6 +31,10 @@ fn tokens_become_services_if_told_how() {
     assert!(plain.notes.iter().any(|note| note.contains("--seconds-per-token")));
     let told = Options { seconds_per_token: Some(SecondsPerToken { input: 0.001, output: 0.1 }), ..Options::default() };
     assert_eq!(imported(text, &told).services, Some(vec![5_808_000_000, 3_980_000_000]));
+    // As a manifest's `0.0002` is read.
+    let small = SecondsPerToken { input: 200.0 * 1e-6, output: 0.02 };
+    let trace = imported(text, &Options { seconds_per_token: Some(small), ..Options::default() });
+    has_note(&trace, "services are 0.0002 s for each token read and 0.02 s for each written");
     let same = Options { seconds_per_token: Some(SecondsPerToken::same(0.5)), ..Options::default() };
     assert_eq!(imported(text, &same).services, Some(vec![2409 * S, 1594 * S]));
 }
