@@ -67,12 +67,12 @@ fn medians(values: &[f64], size: usize) -> (f64, f64) {
 
 #[test]
 fn reactions_are_those_of_the_real_ones() {
-    // At one second measured twice, and how near ours have to be, where that is asked: the medians of twenty trials lie a
-    // fifth away from those of a hundred and sixty, which is the real ones' own luck.
+    // At one second measured twice, and which medians ours have to be near to: two of twenty trials lie a fifth away from
+    // those of a hundred and sixty, which is the real ones' own luck.
     let measured = [
-        (Duration::from_secs(30), 18, [16.0, 21.5, 51.6], Some(0.1)),
-        (Duration::from_secs(1), 20, [0.41, 9.5, 39.6], None),
-        (Duration::from_secs(1), 160, [0.49, 7.95, 37.99], Some(0.1)),
+        (Duration::from_secs(30), 18, [16.0, 21.5, 51.6], [true; 3]),
+        (Duration::from_secs(1), 20, [0.41, 9.5, 39.6], [false, false, true]),
+        (Duration::from_secs(1), 160, [0.49, 7.95, 37.99], [true; 3]),
     ];
     for (interval, trials, real, near) in measured {
         let all: Vec<[f64; 3]> = (0..1000).map(|seed| reaction(interval, seed)).collect();
@@ -87,7 +87,7 @@ fn reactions_are_those_of_the_real_ones() {
             );
             assert!((low..=high).contains(&real), "{what}: a median of {real} s is none of ours: {low} to {high}");
             let far = (found / real - 1.0).abs();
-            assert!(near.is_none_or(|near| far < near), "{what}: {found} s and {real} s");
+            assert!(far < 0.1 || !near[i], "{what}: {found} s and {real} s");
         }
     }
 }

@@ -96,7 +96,7 @@ impl Node {
         let mut pace = Pace::default();
         // A lone chunk is on its way alone however long it takes. (A timer that nobody waits for costs nothing; one that is
         // set wakes the thread's driver once more: most rounds are that short.)
-        let times = part.segments.len() > 1;
+        let paced = part.segments.len() > 1;
         let allowed = GRAIN.max(CHUNK_TIME * u32::try_from(part.segments.len()).unwrap_or(u32::MAX));
         let mut bell = pin!(tokio::time::sleep(pace.length(allowed)));
         let mut late = pin!(tokio::time::sleep(self.bound));
@@ -114,7 +114,7 @@ impl Node {
                 tokio::select! {
                     biased;
                     filled = self.line.fill() => filled?,
-                    () = &mut bell, if times && pace != Pace::Crawling => {
+                    () = &mut bell, if paced && pace != Pace::Crawling => {
                         pace = pace.slower();
                         bell.set(tokio::time::sleep(pace.length(allowed)));
                     }
