@@ -8,16 +8,18 @@
 //! Until it is known who is there, nothing is acted on; but somebody who may not list them must not wait for ever, and
 //! neither must anybody where the API server answers everything but this. Both are said, once.
 
+mod verdicts;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+pub use self::verdicts::{Verdict, Verdicts};
 use self::watch::{HPA, Master, Said};
 use crate::cluster::client::Kube;
 use crate::cluster::discovery::{Discovery, NotServed};
@@ -34,56 +36,6 @@ pub struct Claim {
     /// Seconds since the epoch.
     pub created: i64,
     pub dry_run: bool,
-}
-
-/// Whether an autoscaler may act.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    Free,
-    /// Nobody knows yet.
-    Pending,
-    /// Somebody else has it, who is named.
-    Owned(Arc<str>),
-}
-
-/// The verdicts of now, each with the workload that it is about, for whoever acts: to be asked at the moment of use.
-pub struct Verdicts(RwLock<Option<HashMap<AutoscalerId, (WorkloadRef, Verdict)>>>);
-
-impl Verdicts {
-    /// Of a process that looks at no owners: everybody may act.
-    #[must_use]
-    pub fn all_free() -> Arc<Self> {
-        Arc::new(Verdicts(RwLock::new(None)))
-    }
-
-    #[must_use]
-    pub fn of(&self, id: &AutoscalerId) -> Verdict {
-        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(verdicts) => verdicts.get(id).map_or(Verdict::Pending, |(_, verdict)| verdict.clone()),
-            None => Verdict::Free,
-        }
-    }
-
-    /// Whether `id` may act on `workload`. A verdict about the workload that it had before is none about this one.
-    #[must_use]
-    pub fn about(&self, id: &AutoscalerId, workload: &WorkloadRef) -> Verdict {
-        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(verdicts) => match verdicts.get(id) {
-                Some((about, verdict)) if about == workload => verdict.clone(),
-                _ => Verdict::Pending,
-            },
-            None => Verdict::Free,
-        }
-    }
-
-    fn set(&self, id: &AutoscalerId, verdict: Option<(WorkloadRef, Verdict)>) {
-        if let Some(verdicts) = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner) {
-            match verdict {
-                Some(verdict) => drop(verdicts.insert(id.clone(), verdict)),
-                None => drop(verdicts.remove(id)),
-            }
-        }
-    }
 }
 
 /// What the task needs, and whom it tells.
@@ -112,7 +64,7 @@ impl Owners {
     #[must_use]
     pub fn new(parts: Parts) -> (Self, Driver) {
         let (orders, taken) = mpsc::unbounded_channel();
-        let verdicts = Arc::new(Verdicts(RwLock::new(Some(HashMap::new()))));
+        let verdicts = Verdicts::pending();
         let began = parts.kube.clock.now();
         let driver = Driver {
             parts,

@@ -8,20 +8,21 @@
 
 mod events;
 mod login;
+mod redis;
 mod scenario;
 mod series;
 mod servers;
 mod sources;
 pub mod status;
 mod text;
-mod topology;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use events::{Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgres, PostgresQuery, Pupsourcing, Scope};
-pub use login::Login;
+pub use login::{Login, PasswordFrom, PemFrom, SecretKeyRef, Tls, UsernameFrom};
+pub use redis::{ClusterNodes, ReadFrom, RedisConnection, SentinelConnection};
 pub use scenario::{
     Actuation, ArrivalsBody, Batches, Constant, Cron, DrawBody, JobStream, MeanAndCv, Mmpp, Outage, OutageThenFlood,
     Pareto, Ramp, RetryStorm, Sampling, ScenarioBody, Sine, Slo, Spike, StartUp, Steps, Termination, TraceFile,
@@ -34,7 +35,6 @@ pub use sources::{
     RedisStream, Resque, Rq, ScoreUnit, Sidekiq, StreamBacklog,
 };
 pub use text::{DurationText, PasswordText, QuantityText};
-pub use topology::{ClusterNodes, ReadFrom, SentinelConnection};
 
 /// Group and version of all kinds, as written in `apiVersion`.
 pub const API_VERSION: &str = "tidegate.dev/v1alpha1";
@@ -407,133 +407,3 @@ pub struct ClusterConnectionBody {
 /// The embedded queues: nothing to configure.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryConnection {}
-
-/// A Redis, reached in exactly one way: `address` (or `host` and `port`), `sentinel`, `cluster` or `unixSocket`.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RedisConnection {
-    /// host:port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// Instead of address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// Together with host. Default 6379.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<i32>,
-    /// Instead of address: sentinels, which know the address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sentinel: Option<SentinelConnection>,
-    /// Instead of address: a Redis Cluster.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<ClusterNodes>,
-    /// Instead of address: path of a Unix socket. Only in manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unix_socket: Option<String>,
-    /// primary (the default), or replica: a replica that is in step with its primary, as long as there is one. With
-    /// address, that server may be a replica, and is read only while it is in step.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_from: Option<ReadFrom>,
-    /// Number of the database. Default 0. A Redis Cluster has no other.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub database: Option<i32>,
-    #[serde(flatten)]
-    pub login: Login,
-    /// Bound on connecting and authenticating. Default 1s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect_timeout: Option<DurationText>,
-    /// Bound on the answer to one batch of reads. Default 1s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_timeout: Option<DurationText>,
-    /// Commands that this server is sent in a second, at most. What does not fit is read later than pollingInterval says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub max_commands_per_second: Option<i32>,
-}
-
-/// Where a user's name is. Exactly one of the three.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UsernameFrom {
-    /// A key of a Secret of this object's namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_key_ref: Option<SecretKeyRef>,
-    /// Name of an environment variable of tidegate. Only in manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<String>,
-    /// Path of a file that tidegate can read; read anew when it changes. Only in manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-}
-
-/// Where a password is. Exactly one of the three.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PasswordFrom {
-    /// A key of a Secret of this object's namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_key_ref: Option<SecretKeyRef>,
-    /// Name of an environment variable of tidegate. Only in manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<String>,
-    /// Path of a file that tidegate can read; read anew when it changes. Only in manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-}
-
-/// A key of a Secret.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretKeyRef {
-    /// Only for a ClusterConnection, which has no namespace of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Name of the Secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Key within it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
-/// Where certificates or a key are, in PEM.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PemFrom {
-    /// A key of a Secret of this object's namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_key_ref: Option<SecretKeyRef>,
-}
-
-/// Encryption of a connection: TLS 1.3 or 1.2. Files and Secrets are read anew when they change.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Tls {
-    /// PEM file of the authorities to trust. Only in manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<String>,
-    /// Where the authorities to trust are, instead of caFile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_from: Option<PemFrom>,
-    /// PEM file of the certificate to show to the server, its intermediates after it. Together with the key. Only in
-    /// manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cert_file: Option<String>,
-    /// Where the certificate to show is, instead of certFile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cert_from: Option<PemFrom>,
-    /// PEM file of the private key of the certificate. Only in manifest files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<String>,
-    /// Where the private key of the certificate is, instead of keyFile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_from: Option<PemFrom>,
-    /// The name that the server's certificate must have. Default: the host of the address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-    /// Do not check the server's certificate at all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub insecure_skip_verify: Option<bool>,
-}

@@ -34,12 +34,27 @@ pub(super) type Specs = Pin<Box<dyn Stream<Item = Result<GetMetricSpecResponse, 
 struct Line {
     desk: Arc<Desk>,
     known: Arc<Known>,
-    /// `None`: nothing to watch; the line stays open and silent.
-    cell: Option<Arc<Cell>>,
-    /// There was no room for the trigger; there may be later.
-    no_room: bool,
+    watched: Watched,
     touch: Interval,
     _open: OpenStream,
+}
+
+/// What a line has to tell of.
+enum Watched {
+    Cell(Arc<Cell>),
+    /// Nothing to watch: the line stays open and silent.
+    Nothing,
+    /// Nothing for want of room: there may be some later, so the line ends after a while.
+    NoRoom,
+}
+
+impl Watched {
+    fn cell(&self) -> Option<&Arc<Cell>> {
+        match self {
+            Watched::Cell(cell) => Some(cell),
+            Watched::Nothing | Watched::NoRoom => None,
+        }
+    }
 }
 
 /// What ended a wait.
@@ -49,12 +64,12 @@ enum Woken {
 }
 
 impl Line {
-    fn new(desk: &Arc<Desk>, known: Arc<Known>, (cell, no_room): (Option<Arc<Cell>>, bool), open: OpenStream) -> Self {
+    fn new(desk: &Arc<Desk>, known: Arc<Known>, watched: Watched, open: OpenStream) -> Self {
         // One timer as long as the stream stands: every `true` would set another one before it leaves this thread.
         let first = desk.clock.instant(desk.clock.now().after(TOUCH));
         let mut touch = tokio::time::interval_at(first, TOUCH);
         touch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Line { desk: Arc::clone(desk), known, cell, no_room, touch, _open: open }
+        Line { desk: Arc::clone(desk), known, watched, touch, _open: open }
     }
 
     /// Waits for a change of `watched` (for ever, without one), for shutdown, or for a reason to reopen.
@@ -73,11 +88,13 @@ impl Line {
                 () = self.desk.shutdown.cancelled() => return Woken::End,
                 alive = &mut changed => return if alive { Woken::Changed } else { Woken::End },
                 _ = self.touch.tick() => {
-                    if self.no_room || !self.desk.asks.is_current(&self.known) {
+                    if !self.desk.asks.is_current(&self.known) {
                         return Woken::End;
                     }
-                    if let Some(cell) = &self.cell {
-                        cell.touch(self.desk.clock.now());
+                    match &self.watched {
+                        Watched::Cell(cell) => cell.touch(self.desk.clock.now()),
+                        Watched::Nothing => {}
+                        Watched::NoRoom => return Woken::End,
                     }
                 }
             }
@@ -85,12 +102,12 @@ impl Line {
     }
 }
 
-/// The cell to watch, or `None` where nothing may be watched; and whether that is for want of room.
-async fn watched(desk: &Desk, ask: &Ask) -> Result<(Option<Arc<Cell>>, bool), Refusal> {
+/// What `ask` lets a line watch. A refusal that a stream says by its silence is not an error.
+async fn watched(desk: &Desk, ask: &Ask) -> Result<Watched, Refusal> {
     match desk.obtain(ask).await {
-        Ok(cell) => Ok((Some(cell), false)),
-        Err(Refusal::NotPermitted(_)) => Ok((None, false)),
-        Err(Refusal::NoRoom(_)) => Ok((None, true)),
+        Ok(cell) => Ok(Watched::Cell(cell)),
+        Err(Refusal::NotPermitted(_)) => Ok(Watched::Nothing),
+        Err(Refusal::NoRoom(_)) => Ok(Watched::NoRoom),
         Err(refusal) => Err(refusal),
     }
 }
@@ -100,7 +117,7 @@ async fn watched(desk: &Desk, ask: &Ask) -> Result<(Option<Arc<Cell>>, bool), Re
 pub(super) async fn active(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<Active, Refusal> {
     let known = desk.asks.read(object, desk.clock.now());
     let watched = watched(desk, asked(&known)?).await?;
-    let activity = watched.0.as_ref().map(|cell| cell.activity());
+    let activity = watched.cell().map(|cell| cell.activity());
     let line = Line::new(desk, known, watched, desk.stream_is_active.open());
 
     Ok(Box::pin(stream::unfold((line, activity, false), |(mut line, mut activity, mut told)| async move {
@@ -136,16 +153,16 @@ pub(super) async fn specs(desk: &Arc<Desk>, object: &ScaledObjectRef) -> Result<
     let known = desk.asks.read(object, desk.clock.now());
     let ask = asked(&known)?;
     let (watched, subject) = match ask {
-        Ask::Named { serve: Serve::Replicas, .. } => ((None, false), Subject::Constant(answer::replicas_specs())),
+        Ask::Named { serve: Serve::Replicas, .. } => (Watched::Nothing, Subject::Constant(answer::replicas_specs())),
         Ask::Named { serve: Serve::Backlog, .. } => {
             let cell = desk.obtain(ask).await?;
             let subject = Subject::Followed { spec: cell.spec(), activity: cell.activity() };
-            ((Some(cell), false), subject)
+            (Watched::Cell(cell), subject)
         }
         Ask::Trigger(trigger) => {
             let specs = vec![answer::metric_spec(&trigger.metric_name, trigger.target)];
             // Registering is a courtesy here; names and targets need nobody's leave.
-            (watched(desk, ask).await.unwrap_or_default(), Subject::Constant(specs))
+            (watched(desk, ask).await.unwrap_or(Watched::Nothing), Subject::Constant(specs))
         }
     };
     let line = Line::new(desk, Arc::clone(&known), watched, desk.stream_metric_spec.open());

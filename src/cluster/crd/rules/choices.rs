@@ -1,0 +1,150 @@
+//! Blocks of which exactly one is written: the kind of a server, of a source, of a policy, of a place where a secret is.
+
+/// A block of which exactly one must be written. No blocks: every field of the block.
+pub(in crate::cluster::crd) struct One {
+    pub(in crate::cluster::crd) at: &'static str,
+    pub(in crate::cluster::crd) what: &'static str,
+    pub(in crate::cluster::crd) blocks: &'static [&'static str],
+    pub(in crate::cluster::crd) example: &'static str,
+}
+
+pub(in crate::cluster::crd) const EXACTLY_ONE: [One; 21] = [
+    One {
+        at: "spec",
+        what: "server block",
+        blocks: &["redis", "postgres", "prometheus", "scrape", "memory"],
+        example: "redis: { address: redis-service:6379 }",
+    },
+    One {
+        at: "spec.triggers[]",
+        what: "source block",
+        blocks: &[
+            "redisList",
+            "redisSet",
+            "redisHash",
+            "redisSortedSet",
+            "redisStream",
+            "celery",
+            "sidekiq",
+            "bullmq",
+            "rq",
+            "resque",
+            "dramatiq",
+            "arq",
+            "postgres",
+            "prometheusQuery",
+            "prometheusScrape",
+            "memory",
+        ],
+        example: "redisList: { keys: [jobs] }",
+    },
+    One {
+        at: "spec.triggers[].inFlight",
+        what: "source block",
+        blocks: &[],
+        example: "redisList: { keys: [jobs:processing] }",
+    },
+    One {
+        at: "spec.triggers[].policy",
+        what: "policy block",
+        blocks: &[],
+        example: "backlogPerReplica: { target: 10 }",
+    },
+    One {
+        at: "spec.redis.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.redis.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.redis.sentinel.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.redis.sentinel.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.triggers[].postgres",
+        what: "of query and the event stores",
+        blocks: &["query", "pupsourcingOrchestrator", "pupsourcing", "marten", "messageDb", "eventuous", "checkpoint"],
+        example: "pupsourcing: {}",
+    },
+    One {
+        at: "spec.postgres.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.postgres.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.prometheus.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.prometheus.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.scrape.usernameFrom",
+        what: "place of the user's name",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: username }",
+    },
+    One {
+        at: "spec.scrape.passwordFrom",
+        what: "place of the password",
+        blocks: &[],
+        example: "secretKeyRef: { name: redis, key: password }",
+    },
+    One {
+        at: "spec.postgres.urlFrom",
+        what: "place of the URL",
+        blocks: &[],
+        example: "secretKeyRef: { name: credentials, key: url }",
+    },
+    One {
+        at: "spec.prometheus.bearerTokenFrom",
+        what: "place of the token",
+        blocks: &[],
+        example: "secretKeyRef: { name: credentials, key: token }",
+    },
+    One {
+        at: "spec.scrape.bearerTokenFrom",
+        what: "place of the token",
+        blocks: &[],
+        example: "secretKeyRef: { name: credentials, key: token }",
+    },
+    One {
+        at: "spec.scrape",
+        what: "place of the pages",
+        blocks: &["url", "pods"],
+        example: "url: http://exporter:9121/metrics",
+    },
+    One {
+        at: "spec.scrape.pods",
+        what: "way to find pods",
+        blocks: &["service", "selector"],
+        example: "service: workers",
+    },
+    One { at: "spec.scrape.pods", what: "port", blocks: &["port", "portName"], example: "port: 9090" },
+];
