@@ -1,4 +1,4 @@
-//! What only files may say.
+//! Fields of a manifest file that a custom resource may not write.
 
 /// What only files may say: a custom resource is written by whoever may, and tidegate's files and variables are none
 /// of theirs. The fields stay in the schema, because what is not in it the server drops without a word.
