@@ -296,11 +296,16 @@ pub(super) struct Listed {
 
 impl Listed {
     /// Waits until all of it has arrived. Returns what is in force of it.
-    pub(super) async fn complete(mut self) -> Vec<AutoscalerId> {
+    pub(super) async fn complete(&mut self) -> Vec<AutoscalerId> {
         // The sender lives as long as the process.
         drop(self.listing.wait_for(|listing| *listing == Listing::Complete).await);
         let all = self.resources.all();
         all.values().filter_map(|resource| Some(resource.in_force()?.id.clone())).collect()
+    }
+
+    /// Whether it is still in force.
+    pub(super) fn has(&self, id: &AutoscalerId) -> bool {
+        self.resources.get(id).is_some_and(|resource| resource.in_force().is_some())
     }
 }
 

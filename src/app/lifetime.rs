@@ -30,13 +30,20 @@ pub(super) async fn announce_readiness(
 ) {
     const LOOK: Duration = Duration::from_millis(5);
     let mut ids: Vec<AutoscalerId> = autoscalers.iter().map(|spec| spec.id.clone()).collect();
-    if let Some(listed) = listed {
-        ids.append(&mut listed.complete().await);
-    }
     for id in &ids {
         while board.get(id).is_none() {
             tokio::time::sleep(LOOK).await;
         }
+    }
+    if let Some(mut listed) = listed {
+        let of_the_list = listed.complete().await;
+        for id in &of_the_list {
+            // Who was deleted meanwhile may have been on the board between two looks, and never comes again.
+            while board.get(id).is_none() && listed.has(id) {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        ids.extend(of_the_list);
     }
     readiness.specs_loaded();
     for id in &ids {

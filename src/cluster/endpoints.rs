@@ -29,18 +29,19 @@ const SERVICE: &str = "kubernetes.io/service-name";
 pub async fn follow(
     kube: Kube,
     mut changes: watch::Receiver<u64>,
-    wanted: impl Fn() -> Vec<Pods>,
+    wanted: impl Fn() -> Vec<(Pods, u64)>,
     keep: impl Fn(&Pods, FoundPods) + Clone + Send + Sync + 'static,
 ) {
-    let mut followed: HashMap<Pods, AbortOnDropHandle<()>> = HashMap::new();
+    let mut followed: HashMap<(Pods, u64), AbortOnDropHandle<()>> = HashMap::new();
     let mut numbers = 0;
     changes.mark_changed();
     while changes.changed().await.is_ok() {
         changes.mark_unchanged();
         let wanted = wanted();
-        followed.retain(|pods, _| wanted.contains(pods));
-        for pods in wanted {
-            followed.entry(pods.clone()).or_insert_with(|| {
+        followed.retain(|need, _| wanted.contains(need));
+        for need in wanted {
+            let pods = need.0.clone();
+            followed.entry(need).or_insert_with(|| {
                 numbers += 1;
                 let task = one(watch_of(&kube, &pods, numbers), pods, keep.clone());
                 AbortOnDropHandle::new(tokio::spawn(task))

@@ -287,6 +287,8 @@ pub fn duty(resource: &Resource, refused: bool) -> Option<Duty> {
     Some(match original {
         _ if wanted == Some(false) => Duty::Remove,
         None => Duty::Release("It was never scaled, so nothing is to be restored."),
+        // Nobody follows a workload for it.
+        _ if wanted.is_none() => Duty::Release("Nothing of its spec is in force, so the workload is left as it is."),
         _ if resource.spec.as_ref().is_some_and(|spec| spec.dry_run) => {
             Duty::Release("spec.dryRun: the workload is left as it is.")
         }

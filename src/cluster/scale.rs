@@ -2,7 +2,7 @@
 //!
 //! What keeps two processes from undoing each other's work is one order of things ([`KubeTarget::attempt`]): first the
 //! count and the version at which it stood, from the view or a read; then whether that is what the decision was based
-//! on; only then whether this process leads, and still does for as long as a call takes; then the patch, with that
+//! on; only then whether this process leads, and still does for as long as a healthy call takes; then the patch, with that
 //! version. A process that is frozen anywhere in between sends, when it wakes, a version from before: where a new
 //! leader has acted since, the server refuses it.
 //!
@@ -110,7 +110,7 @@ impl KubeTarget {
         free.then(|| Turn { busy: &self.busy, id: id.clone() })
     }
 
-    /// Whether `term` holds and will for as long as a call takes.
+    /// Whether `term` holds, and will for [`MARGIN`]. What takes longer is decided by its version.
     fn may_send(&self, term: Term) -> bool {
         let now = self.kube.clock.now();
         self.leadership.term(now).is_some_and(|held| held.number == term.number && now.after(MARGIN) < held.until)
@@ -120,7 +120,11 @@ impl KubeTarget {
         if to < 0 {
             return Err(ScaleError::OutOfRange(to));
         }
-        let Some(look) = self.views.look(id) else { return Err(ScaleError::Unknown(id.clone())) };
+        let Some(look) = self.views.look(id) else {
+            // That says nothing of whether there is one.
+            let why = "its workload is not followed (yet)";
+            return Err(ScaleError::Failed(ReadFailure::new(FailureKind::NotServing, why)));
+        };
         let (term, since) = self.term().ok_or(ScaleError::NotLeading)?;
         match self.verdicts.about(id, &look.workload) {
             Verdict::Free => {}

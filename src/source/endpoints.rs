@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -17,11 +18,14 @@ pub struct Endpoints(Option<Arc<Store>>);
 struct Store {
     /// What is known of each that is wanted, and how many want it.
     wanted: Mutex<HashMap<Pods, Wanted>>,
+    needs: AtomicU64,
     /// Counts changes of what is wanted.
     changes: watch::Sender<u64>,
 }
 
 struct Wanted {
+    /// Tells this need from an earlier one for the same pods, of which nothing is known any more.
+    number: u64,
     users: usize,
     found: watch::Sender<FoundPods>,
 }
@@ -37,7 +41,11 @@ impl Endpoints {
     /// Of a cluster; nothing has been read yet.
     #[must_use]
     pub fn of_cluster() -> Self {
-        Endpoints(Some(Arc::new(Store { wanted: Mutex::default(), changes: watch::Sender::new(0) })))
+        Endpoints(Some(Arc::new(Store {
+            wanted: Mutex::default(),
+            needs: AtomicU64::default(),
+            changes: watch::Sender::new(0),
+        })))
     }
 
     /// Begins to follow these pods. `None`: tidegate runs without a cluster.
@@ -45,7 +53,11 @@ impl Endpoints {
     pub fn watch(&self, pods: &Pods) -> Option<Watching> {
         let store = self.0.as_ref()?;
         let mut wanted = store.lock();
-        let entry = wanted.entry(pods.clone()).or_insert_with(|| Wanted { users: 0, found: watch::Sender::default() });
+        let entry = wanted.entry(pods.clone()).or_insert_with(|| Wanted {
+            number: store.needs.fetch_add(1, Ordering::Relaxed),
+            users: 0,
+            found: watch::Sender::default(),
+        });
         entry.users += 1;
         let found = entry.found.subscribe();
         let is_new = entry.users == 1;
@@ -56,10 +68,13 @@ impl Endpoints {
         Some(Watching { of: pods.clone(), store: Arc::clone(store), found })
     }
 
-    /// All that is wanted now. For whoever follows the cluster.
+    /// All that is wanted now, each with the number of the need. For whoever follows the cluster: what was found for an
+    /// earlier need has to be found anew for a later one.
     #[must_use]
-    pub fn wanted(&self) -> Vec<Pods> {
-        self.0.as_ref().map_or_else(Vec::new, |store| store.lock().keys().cloned().collect())
+    pub fn wanted(&self) -> Vec<(Pods, u64)> {
+        let all =
+            |store: &Arc<Store>| store.lock().iter().map(|(pods, wanted)| (pods.clone(), wanted.number)).collect();
+        self.0.as_ref().map_or_else(Vec::new, all)
     }
 
     /// What is known of some pods from now on. Nobody may want them any more.
@@ -143,7 +158,7 @@ mod tests {
         let mut changes = endpoints.changes().unwrap();
         let (one, two) = (endpoints.watch(&pods("a")).unwrap(), endpoints.watch(&pods("a")).unwrap());
         assert!(changes.has_changed().unwrap());
-        assert_eq!((endpoints.wanted(), one.found()), (vec![pods("a")], FoundPods::NotRead));
+        assert_eq!((endpoints.wanted(), one.found()), (vec![(pods("a"), 0)], FoundPods::NotRead));
         let ready = FoundPods::Ready([Pod { name: "a-0".into(), address: "10.0.0.1:8080".into() }].into());
         endpoints.set(&pods("a"), ready.clone());
         endpoints.set(&pods("b"), ready.clone());
@@ -153,7 +168,8 @@ mod tests {
         assert!(!changes.has_changed().unwrap());
         drop(two);
         assert!(changes.has_changed().unwrap() && endpoints.wanted().is_empty());
-        assert_eq!(endpoints.watch(&pods("a")).unwrap().found(), FoundPods::NotRead);
+        let again = endpoints.watch(&pods("a")).unwrap();
+        assert_eq!((endpoints.wanted(), again.found()), (vec![(pods("a"), 1)], FoundPods::NotRead));
     }
 
     #[tokio::test]

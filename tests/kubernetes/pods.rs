@@ -106,3 +106,18 @@ async fn a_refusal_says_what_is_missing_and_ends() {
     fault.lift();
     until(&watching, &["10.0.0.1:7"]).await;
 }
+
+#[tokio::test]
+async fn who_wants_them_again_at_once_is_answered_too() {
+    let server = ApiServer::start();
+    server.insert(&slice("workers-a", "workers", &[("10.0.0.1", true)]));
+    let (store, _task) = follow(&server);
+    let pods = Pods { namespace: "shop".into(), which: Which::Service("workers".into()), port: PodPort::Number(9102) };
+    let watching = store.watch(&pods).unwrap();
+    until(&watching, &["10.0.0.1:9102"]).await;
+    // Before the follower has heard of either.
+    drop(watching);
+    let watching = store.watch(&pods).unwrap();
+    assert_eq!(watching.found(), FoundPods::NotRead);
+    until(&watching, &["10.0.0.1:9102"]).await;
+}

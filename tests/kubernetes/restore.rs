@@ -2,6 +2,7 @@
 //! nobody asked for one. Against the scripted API server, because finalizers are its business.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ struct World {
     standings: Arc<Standings>,
     workloads: Workloads,
     spec: Mutex<AutoscalerSpec>,
+    in_force: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -92,6 +94,7 @@ impl World {
             standings: Arc::default(),
             workloads,
             spec: Mutex::new(AutoscalerSpec { restore_on_delete: restore, ..spec("web") }),
+            in_force: AtomicBool::new(true),
             stop: CancellationToken::new(),
         });
         world.show();
@@ -112,7 +115,7 @@ impl World {
                 deleting: metadata["deletionTimestamp"].is_string(),
                 finalizers: serde_json::from_value(metadata["finalizers"].clone()).unwrap_or_default(),
                 status: serde_json::from_value(object["status"].clone()).ok(),
-                spec: Some(Arc::new(self.spec.lock().unwrap().clone())),
+                spec: self.in_force.load(Ordering::Relaxed).then(|| Arc::new(self.spec.lock().unwrap().clone())),
                 problems: Arc::default(),
                 warnings: Arc::default(),
             };
@@ -318,4 +321,16 @@ async fn who_is_being_deleted_and_has_nothing_to_restore_is_still_scaled() {
     world.show();
     world.noting().scale(&id("web"), 3, 8).await.unwrap();
     assert_eq!(world.replicas(), 8);
+}
+
+#[tokio::test]
+async fn whose_spec_is_not_in_force_any_more_is_let_go_and_that_is_said() {
+    let world = World::new(true, &[]);
+    world.noting().scale(&id("web"), 3, 8).await.unwrap();
+    world.in_force.store(false, Ordering::Relaxed);
+    world.server.delete(KIND, "shop", "web");
+    world.run(Leadership::always());
+    until_along("gone", || world.object().is_none()).await;
+    until_along("an Event", || world.events() == ["NotRestored"]).await;
+    assert_eq!((world.replicas(), world.asked()), (8, vec![(3, 8)]), "nobody follows a workload for it");
 }

@@ -261,7 +261,7 @@ fn pods_come_and_go_while_they_are_polled() {
     let jobs = Source::PrometheusScrape(metric("jobs", &[], Combine::Sum));
     polling.set(0, &autoscaler("a", FAST, &[(&connection, jobs)]));
     fails(&polling, 0, FailureKind::NotServing, &["not yet said which pods"]);
-    assert_eq!(endpoints.wanted(), [pods()]);
+    assert_eq!(endpoints.wanted().into_iter().map(|(pods, _)| pods).collect::<Vec<_>>(), [pods()]);
     for (ready, sum) in [
         (vec![pod("w-0", &one.address())], 1.0),
         (vec![pod("w-0", &one.address()), pod("w-1", &two.address())], 3.0),

@@ -42,7 +42,12 @@ impl<B: Backend> Task<B> {
         self.serve_woken().await?;
         if !self.due.is_empty() || !self.eager.is_empty() {
             let (kind, mut plan) = self.take_plan();
-            self.serve(&mut plan).await?;
+            if self.can_report() {
+                self.serve(&mut plan).await?;
+            } else {
+                // Whoever was woken has found the link asleep: these are read once it is open again, as they are.
+                self.hurry_all(plan.keys().collect());
+            }
             if let Some(kind) = kind {
                 self.plans.insert(kind, plan);
             }
@@ -62,6 +67,9 @@ impl<B: Backend> Task<B> {
             let mut plan = self.subscribers.plan(&[], &some, &mut self.backend);
             self.next_apart = now.after(NEWCOMERS_APART);
             self.serve(&mut plan).await?;
+        }
+        if !self.can_report() {
+            return Ok(());
         }
         self.serve_put_off().await
     }

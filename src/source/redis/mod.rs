@@ -33,7 +33,7 @@ use self::length::{Slot, Verdict};
 pub use self::survey::Survey;
 use self::survey::{Progress, Standing};
 pub use self::topology::Link;
-use self::topology::{Careful, Servers, Spread};
+use self::topology::{Answering, Careful, Servers, Spread};
 use self::wire::Wire;
 use super::kept::Kept;
 use super::secrets::Secrets;
@@ -54,6 +54,8 @@ pub struct RedisBackend {
     reads: Reads,
     /// What was said about a server last, so that it is said once.
     said: Option<String>,
+    /// Who answered the walks that are under way.
+    walked_on: Answering,
 }
 
 /// What somebody wants to know.
@@ -80,7 +82,13 @@ impl RedisBackend {
     #[must_use]
     pub fn new(server: RedisServer, secrets: Secrets) -> Self {
         let connector = Connector::new(server, secrets);
-        RedisBackend { connector, tracked: Kept::default(), reads: Reads::default(), said: None }
+        RedisBackend {
+            connector,
+            tracked: Kept::default(),
+            reads: Reads::default(),
+            said: None,
+            walked_on: Answering::default(),
+        }
     }
 
     /// Connects to nothing beyond `fence`, whoever leads there.
@@ -176,6 +184,12 @@ impl RedisBackend {
     ) -> Result<(), ReadFailure> {
         // Once more, should the server turn out not to be the one to be asked.
         for _ in 0..2 {
+            // A link that was lost between two rounds, a failover: nobody has told of it.
+            let answering = servers.answering();
+            if self.walked_on != answering {
+                self.walked_on = answering;
+                self.interrupt();
+            }
             let is_due = |read: &ReadId| match self.tracked.get(*read) {
                 Some(Tracked::Survey(standing)) => standing.is_due(at.tick).then(|| standing.begin(at)),
                 _ => None,
@@ -301,11 +315,7 @@ impl Backend for RedisBackend {
     ) -> Result<(), ReadFailure> {
         let outcome = self.round(link, batch, at, answers).await;
         if outcome.is_err() {
-            for tracked in self.tracked.values_mut() {
-                if let Tracked::Survey(standing) = tracked {
-                    standing.interrupted();
-                }
-            }
+            self.interrupt();
         }
         outcome
     }
@@ -316,6 +326,15 @@ impl Backend for RedisBackend {
 }
 
 impl RedisBackend {
+    /// Somebody else may answer from now on.
+    fn interrupt(&mut self) {
+        for tracked in self.tracked.values_mut() {
+            if let Tracked::Survey(standing) = tracked {
+                standing.interrupted();
+            }
+        }
+    }
+
     /// Asks for everything in `batch`.
     async fn round(
         &mut self,

@@ -205,8 +205,11 @@ impl Standing {
         facts: Result<Observation, ReadFailure>,
         kept: Option<Kept>,
     ) {
-        if let Some(kept) = kept {
-            self.kept = kept;
+        match kept {
+            Some(kept) => self.kept = kept,
+            // One node of several did not answer, say: who answers in its place knows nothing of the walk.
+            None if facts.is_err() => self.interrupted(),
+            None => {}
         }
         let first = self.last.is_none();
         let pace = self.survey.pace();
@@ -214,7 +217,7 @@ impl Standing {
         self.last = Some((at.tick, facts));
     }
 
-    /// The connection is gone. A walk that is under way begins anew: whoever answers next may keep its keys in another
+    /// Whoever was asked last may not be who answers next. A walk that is under way begins anew: the next may keep its keys in another
     /// order, and the half that is left of the old walk would pass keys by.
     pub(super) fn interrupted(&mut self) {
         if self.kept.is_walking() {

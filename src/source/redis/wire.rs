@@ -13,9 +13,13 @@ use super::hot::Node;
 use crate::model::{FailureKind, ReadFailure};
 use crate::source::Load;
 
+/// No two wires share a number.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 /// Connections to one server that are logged in and have its database selected.
 pub(super) struct Wire {
     address: Arc<str>,
+    number: u64,
     connection: MultiplexedConnection,
     /// What moves its bytes, where that is ours to keep. The library's own end waits for answers that are still due,
     /// which a frozen server never sends.
@@ -28,7 +32,8 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(address: &str, connection: MultiplexedConnection, driver: Option<AbortOnDropHandle<()>>) -> Self {
-        Wire { address: address.into(), connection, _driver: driver, hot: None, asked: Arc::default() }
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Wire { address: address.into(), number, connection, _driver: driver, hot: None, asked: Arc::default() }
     }
 
     /// With the way of numbers.
@@ -40,11 +45,16 @@ impl Wire {
         &self.address
     }
 
+    /// Tells this wire from all others: what a server was asked over another one, this one's need not know of.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The library's connection once more, for whoever looks after it; it ends when this one does.
     pub(super) fn twin(&self) -> Wire {
         let (address, connection, asked) =
             (Arc::clone(&self.address), self.connection.clone(), Arc::clone(&self.asked));
-        Wire { address, connection, _driver: None, hot: None, asked }
+        Wire { address, number: self.number, connection, _driver: None, hot: None, asked }
     }
 
     /// The way of numbers.

@@ -192,6 +192,9 @@ async fn two_hundred_changes_a_second_of_something_else_do_not_stop_it() {
 async fn a_missing_workload_is_said_and_found_when_it_comes() {
     let server = ApiServer::start();
     let mut rig = rig(&server, "a");
+    // Not followed is not missing: whoever restores it must not take it for gone.
+    let early = rig.scale("web", 0, 1).await.unwrap_err();
+    assert!(early.may_pass() && early.to_string().contains("not followed"), "{early}");
     rig.follow("web", "apps/v1", "Deployment");
     let said = rig.stands_as("web", |workload| matches!(workload, Workload::Missing(_))).await;
     let Workload::Missing(text) = said else { unreachable!() };

@@ -74,3 +74,44 @@ fn a_key_that_is_no_text_is_not_passed_over_in_silence() {
     redis::cmd("DEL").arg(b"q:\xff\xfe").exec(&mut connection).unwrap();
     assert_eq!(observe_one(&server, BLOCK), Observation::of_backlog(1.0));
 }
+
+/// Cursors of the `SCAN`s that a server was sent, in order, each with who sent it.
+fn scans(server: &RedisProcess) -> Vec<(String, String)> {
+    let entries: Vec<redis::Value> = server.command(&["SLOWLOG", "GET", "-1"]);
+    let mut scans = Vec::new();
+    // The newest comes first.
+    for entry in entries.into_iter().rev() {
+        let (_, _, _, words, client, _): (u64, u64, u64, Vec<String>, String, String) =
+            redis::from_redis_value(entry).unwrap();
+        if let [command, cursor, ..] = words.as_slice()
+            && command == "SCAN"
+        {
+            scans.push((client, cursor.clone()));
+        }
+    }
+    scans
+}
+
+#[test]
+fn a_walk_whose_connection_was_lost_between_two_rounds_begins_anew() {
+    let server = RedisProcess::with(&["slowlog-log-slower-than 0", "slowlog-max-len 100000"]);
+    lists(&server, "noise:", 60_000);
+    lists(&server, "q:", 300);
+    let polling = Polling::start();
+    polling.set(0, &spec(&server, "", &[BLOCK]));
+    // In the middle of it: whoever answers next may have its keys in another order.
+    for _ in 0..5 {
+        let sample = polling.batch(PATIENCE).unwrap().remove(0);
+        assert_fails("a walk that is under way", &sample.value, FailureKind::NotServing);
+    }
+    run(&server, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    polling.until("all of them", |sample| backlog_of(sample) == Some(300.0));
+
+    let scans = scans(&server);
+    let (first, _) = scans.first().unwrap();
+    let before = scans.iter().filter(|(client, _)| client == first).count();
+    let (second, cursor) = scans.iter().find(|(client, _)| client != first).expect("another connection");
+    println!("{before} steps over {first}, then over {second} from cursor {cursor}");
+    assert!(before > 1 && scans[before - 1].1 != "0", "killed in the middle");
+    assert_eq!(cursor, "0");
+}

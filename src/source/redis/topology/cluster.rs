@@ -113,6 +113,11 @@ impl Cluster {
         self.epoch
     }
 
+    /// The number of the newest wire: another one with each connection that is made or lost last.
+    pub(super) fn newest(&self) -> u64 {
+        self.nodes.values().filter_map(Node::wire).map(Wire::number).max().unwrap_or(0)
+    }
+
     /// The node to ask about `key`; `None` where nobody holds its slot.
     pub(super) fn node_of(&self, key: &str) -> Option<&Arc<str>> {
         self.read.get(self.map.owner(slot_of(key.as_bytes()))?)

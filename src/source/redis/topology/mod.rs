@@ -52,7 +52,19 @@ impl Servers {
             Servers::Cluster(_) => Ok(true),
         }
     }
+
+    /// Who answers now: another value once that may be somebody else, or the same server after a restart.
+    pub(super) fn answering(&self) -> Answering {
+        match self {
+            Servers::One(one) => Answering(0, one.wire().number()),
+            Servers::Cluster(cluster) => Answering(cluster.epoch(), cluster.newest()),
+        }
+    }
 }
+
+/// Who answers; to be compared, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Answering(u64, u64);
 
 impl Link {
     /// What this link has cost its servers since the last call.
