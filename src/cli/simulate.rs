@@ -82,6 +82,9 @@ pub struct SimulateArgs {
     /// Workers that there were, where the trace has depths only.
     #[arg(long, value_name = "N", help_heading = "Without a Scenario", requires_all = ["trace", "service"])]
     pub replicas: Option<u32>,
+    /// Of what depths allow for: the least that can have come, what is likely, or the most.
+    #[arg(long, value_name = "END", help_heading = "Without a Scenario", requires = "trace", value_parser = ["low", "likely", "high"])]
+    pub band: Option<String>,
     /// Seconds that a token takes, where the trace has tokens.
     #[arg(long, value_name = "SECONDS", help_heading = "Without a Scenario", requires = "trace")]
     pub seconds_per_token: Option<f64>,

@@ -142,6 +142,10 @@ impl Changes {
                         self.engine.observe(Sample { key, trigger, asked: taken, round, taken, value });
                     }
                 }
+                Given::Event(Event::Role { role }) => {
+                    let role = self.engine.spec(key).map_or(role, |spec| role_under(spec, role));
+                    self.handle(now, key, Event::Role { role });
+                }
                 Given::Event(event) => self.handle(now, key, event),
                 Given::Restored { memory, elapsed, complete } => {
                     self.engine.restore(now, key, &memory, elapsed, complete);
@@ -214,7 +218,7 @@ impl Changes {
     }
 }
 
-/// Who is not to be acted on gets advice. Who acted otherwise is not for a manifest to say.
+/// Who is not to be acted on, or names no workload, gets advice. Who acted otherwise is not for a manifest to say.
 fn role_under(spec: &AutoscalerSpec, recorded: Role) -> Role {
-    if spec.dry_run { Role::Advises } else { recorded }
+    if spec.dry_run || spec.target.is_none() { Role::Advises } else { recorded }
 }

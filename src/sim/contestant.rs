@@ -77,7 +77,7 @@ impl Contestant {
             let service = stream.and_then(|stream| services.get(stream).copied())?;
             trigger.policy = Policy::Load(Load {
                 slots_per_replica: MilliValue(i64::from(slots) * 1000),
-                job_duration: Duration::from_millis(u64::try_from(service.as_millis()).unwrap_or(u64::MAX).max(1)),
+                job_duration: service.max(Duration::from_millis(1)),
                 drain_within: patience(scenario),
                 utilization: MilliValue(1000),
             });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use self::hindsight::what_others_show;
 use self::rows::{assumptions, compare, order, verdict};
 use crate::sim::SECOND;
 use crate::sim::contestant::{self, Contestant};
@@ -73,14 +74,15 @@ impl Experiment {
         }
         let services = first.mean_services(self.scenario.streams.len());
         let with_load = ours.first().and_then(|ours| ours.with_load(&self.scenario, &services, slots));
-        let best = self.best_static(&first, slots, spec.bounds.max);
+        let best = self.best_static(&first, slots, spec.bounds.max)?;
         let contestants: Vec<Contestant> = ours
             .into_iter()
             .chain(with_load)
             .chain(Contestant::baselines(spec, &self.scenario, &services, slots))
             .chain(best.map(Contestant::fixed))
             .collect();
-        let all = self.run_all(&contestants, &first, slots, tick)?;
+        let mut all = self.run_all(&contestants, &first, slots, tick)?;
+        what_others_show(&mut all.runs);
 
         let mut policies: Vec<Policy> =
             contestants.iter().zip(&all.runs).map(|(who, runs)| self.row(who, runs, slots)).collect();
@@ -88,7 +90,7 @@ impl Experiment {
         let feasibility = self.feasibility(&contestants, &policies, &first, slots, best);
         order(&mut policies);
         let scores: Vec<&Score> = all.runs.iter().filter_map(|runs| runs.first()).map(|run| &run.score).collect();
-        let (frontier, hindsight) = self.hindsight(&first, slots, spec.bounds.max, contestants.first(), &scores);
+        let (frontier, hindsight) = self.hindsight(&first, slots, spec.bounds.max, &contestants, &scores);
         let work = all.work / SECOND;
         let mut notes = self.notes.clone();
         notes.extend(assumptions(&contestants));
@@ -165,27 +167,15 @@ impl Experiment {
         slots: u32,
         tick: &(dyn Fn(usize) + Sync),
     ) -> Result<All, String> {
-        let seeds = self.seeds();
+        let seeds = f64::from(self.scenario.seeds.max(1));
         let mut all = All { runs: contestants.iter().map(|_| Vec::new()).collect(), jobs: 0.0, work: 0.0 };
-        let mut left = seeds.as_slice();
-        let mut at_once = 1;
-        while !left.is_empty() {
-            let (now, later) = left.split_at(at_once.min(left.len()));
-            left = later;
-            let made = |seed: &u64| match *seed {
-                seed if seed == self.first_seed => Ok(Arc::clone(first)),
-                seed => Jobs::make(&self.scenario, seed, &self.recorded).map(Arc::new),
-            };
-            let jobs: Vec<Arc<Jobs>> = now.par_iter().map(made).collect::<Result<_, _>>()?;
-            let largest = jobs.iter().map(|jobs| jobs.len()).max().unwrap_or(0).max(1);
-            at_once = (JOBS_AT_ONCE / largest).clamp(1, 64);
-            let pairs: Vec<(usize, usize)> =
-                (0..now.len()).flat_map(|seed| (0..contestants.len()).map(move |who| (seed, who))).collect();
+        self.batches(first, |batch| {
+            let pairs: Vec<(&(u64, Arc<Jobs>), usize)> =
+                batch.iter().flat_map(|seed| (0..contestants.len()).map(move |who| (seed, who))).collect();
             let runs: Vec<(usize, Run)> = pairs
                 .into_par_iter()
-                .filter_map(|(at, who)| {
-                    let (seed, jobs, contestant) = (*now.get(at)?, jobs.get(at)?, contestants.get(who)?);
-                    let run = self.one(contestant, seed, jobs, slots, seed == self.first_seed);
+                .filter_map(|((seed, jobs), who)| {
+                    let run = self.one(contestants.get(who)?, *seed, jobs, slots, *seed == self.first_seed);
                     tick(1);
                     Some((who, run))
                 })
@@ -195,12 +185,32 @@ impl Experiment {
                     place.push(run);
                 }
             }
-            for jobs in &jobs {
-                all.jobs += jobs.len() as f64 / seeds.len() as f64;
-                all.work += jobs.work() as f64 / seeds.len() as f64;
+            for (_, jobs) in batch {
+                all.jobs += jobs.len() as f64 / seeds;
+                all.work += jobs.work() as f64 / seeds;
             }
-        }
+        })?;
         Ok(all)
+    }
+
+    /// Every seed with its jobs, as many seeds at once as fit into memory, in order.
+    fn batches(&self, first: &Arc<Jobs>, mut each: impl FnMut(&[(u64, Arc<Jobs>)])) -> Result<(), String> {
+        let seeds = self.seeds();
+        let mut left = seeds.as_slice();
+        let mut at_once = 1;
+        while !left.is_empty() {
+            let (now, later) = left.split_at(at_once.min(left.len()));
+            left = later;
+            let made = |seed: &u64| match *seed {
+                seed if seed == self.first_seed => Ok((seed, Arc::clone(first))),
+                seed => Jobs::make(&self.scenario, seed, &self.recorded).map(|jobs| (seed, Arc::new(jobs))),
+            };
+            let batch: Vec<(u64, Arc<Jobs>)> = now.par_iter().map(made).collect::<Result<_, _>>()?;
+            let largest = batch.iter().map(|(_, jobs)| jobs.len()).max().unwrap_or(0).max(1);
+            at_once = (JOBS_AT_ONCE / largest).clamp(1, 64);
+            each(&batch);
+        }
+        Ok(())
     }
 
     fn one(&self, who: &Contestant, seed: u64, jobs: &Jobs, slots: u32, shown: bool) -> Run {

@@ -114,7 +114,8 @@ pub struct Policy {
     pub cost: Estimate,
     /// The same over what the jobs need by themselves: 1 is perfect.
     pub cost_over_work: Estimate,
-    /// Percent by which it costs more than the first tidegate policy of the table, seed by seed.
+    /// Percent by which it costs more than the reference, seed by seed; `None`: it is the reference, the policy of the first
+    /// manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_difference_percent: Option<Estimate>,
     /// Seconds, of all seeds together.
@@ -173,7 +174,9 @@ pub struct Regret {
     /// Replica-seconds of the best.
     pub bound: f64,
     pub percent: f64,
-    /// Of which nobody who learns of each job only when it is seen, and has to start pods then, could have saved.
+    /// Of which, by an estimate, nobody could have saved who learns of each job only when it is seen and has to start pods
+    /// then: what the best would have cost more with so much less time for every job. Whoever keeps pods running in advance
+    /// serves some jobs without, so it is never more than what another policy of the table shows that it takes.
     pub unavoidable_percent: f64,
     /// What is left: the policy's own.
     pub own_percent: f64,
@@ -184,8 +187,11 @@ pub struct Regret {
 #[serde(rename_all = "camelCase")]
 pub struct Least {
     pub wait_seconds: f64,
-    /// Replica-seconds; `None`: not even with `maxReplicas`.
+    /// Replica-seconds, of the first seed; `None`: not even with `maxReplicas`.
     pub cost: Option<f64>,
+    /// The same over what that seed's jobs need by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_over_work: Option<f64>,
 }
 
 /// Replicas from a moment on.

@@ -57,12 +57,6 @@ impl Scaler {
         }
     }
 
-    /// From its look to its order. (The engine's readings arrive later by themselves.)
-    #[must_use]
-    pub fn delay(&self) -> u64 {
-        if let Scaler::Cluster(cluster) = self { cluster.delay() } else { 0 }
-    }
-
     /// Its order was carried out.
     pub fn applied(&mut self, view: &View, from: Replicas, to: Replicas, orders: &mut Vec<Order>) {
         if let Scaler::Ours(ours) = self {

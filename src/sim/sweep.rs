@@ -34,6 +34,9 @@ impl Shard {
     }
 }
 
+/// Variants that are in memory at once: each has all its waits, a quarter of a MiB.
+const AT_ONCE: usize = 1000;
+
 /// A variant and what became of it with every seed, in a few numbers.
 struct Tally {
     on_time: Vec<f64>,
@@ -65,6 +68,20 @@ impl Tally {
         // They have the same bounds.
         let _ = self.waits.add(&score.waits);
     }
+
+    fn point(&self, values: &[String], objective: f64) -> Point {
+        let on_time = estimate(&self.on_time);
+        Point {
+            values: values.to_vec(),
+            on_time_percent: on_time,
+            meets_slo: self.drained && on_time.mean >= objective,
+            cost: estimate(&self.cost),
+            cost_over_work: estimate(&self.over_work),
+            p99_wait_seconds: self.waits.value_at_quantile(0.99) as f64 / 1e6,
+            actions_per_hour: mean(&self.actions),
+            on_front: false,
+        }
+    }
 }
 
 /// Runs every variant of this shard with every seed. `variants`: values of the fields, and what they make.
@@ -80,38 +97,28 @@ pub fn run(
     let scenario = &experiment.scenario;
     // Pods are what they are, whatever a variant takes them for.
     let slots = experiment.autoscalers.first().map_or(1, |spec| contestant::slots(scenario, spec));
-    let contestants: Vec<(Contestant, u32)> = variants
-        .iter()
-        .map(|(_, spec)| Contestant::ours(spec, scenario, String::new()).map(|who| (who, slots)))
-        .collect::<Result<_, _>>()?;
-    let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::new()).collect();
-    // A seed at a time: its jobs are made once, for all variants.
-    for i in 0..u64::from(scenario.seeds) {
-        let seed = experiment.first_seed.wrapping_add(i);
-        let jobs = Jobs::make(scenario, seed, &experiment.recorded)?;
-        tallies.par_iter_mut().zip(&contestants).for_each(|(tally, (who, slots))| {
-            let setup = Setup::of(scenario, seed, *slots, who.initial);
-            tally.add(&World::new(&setup, &jobs).run(&mut who.scaler(scenario, seed)), *slots);
-            tick(1);
-        });
-    }
     let objective = scenario.slo.share * 100.0;
-    let points = variants.iter().zip(tallies).map(|((values, _), tally)| {
-        let on_time = estimate(&tally.on_time);
-        Point {
-            values: values.clone(),
-            on_time_percent: on_time,
-            meets_slo: tally.drained && on_time.mean >= objective,
-            cost: estimate(&tally.cost),
-            cost_over_work: estimate(&tally.over_work),
-            p99_wait_seconds: tally.waits.value_at_quantile(0.99) as f64 / 1e6,
-            actions_per_hour: mean(&tally.actions),
-            on_front: false,
+    let mut points = Vec::with_capacity(variants.len());
+    for variants in variants.chunks(AT_ONCE) {
+        let contestants: Vec<Contestant> = variants
+            .iter()
+            .map(|(_, spec)| Contestant::ours(spec, scenario, String::new()))
+            .collect::<Result<_, _>>()?;
+        let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::new()).collect();
+        // A seed at a time: its jobs are made once, for all of these variants.
+        for i in 0..u64::from(scenario.seeds) {
+            let seed = experiment.first_seed.wrapping_add(i);
+            let jobs = Jobs::make(scenario, seed, &experiment.recorded)?;
+            tallies.par_iter_mut().zip(&contestants).for_each(|(tally, who)| {
+                let setup = Setup::of(scenario, seed, slots, who.initial);
+                tally.add(&World::new(&setup, &jobs).run(&mut who.scaler(scenario, seed)), slots);
+                tick(1);
+            });
         }
-    });
-    let mut sweep = Sweep { fields: fields.to_vec(), points: points.collect() };
-    mark_front(&mut sweep.points);
-    Ok(sweep)
+        points.extend(variants.iter().zip(tallies).map(|((values, _), tally)| tally.point(values, objective)));
+    }
+    mark_front(&mut points);
+    Ok(Sweep { fields: fields.to_vec(), points })
 }
 
 /// Marks those that no other is better than in one respect without being worse in the other.

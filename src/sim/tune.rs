@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::sim::contestant;
 use crate::sim::experiment::Experiment;
@@ -10,13 +11,13 @@ use crate::sim::report::{Estimate, Field, Point, Sweep};
 use crate::sim::sweep;
 use crate::sim::vary::{Documents, combinations};
 use crate::spec::units::format_duration;
-use crate::spec::{AutoscalerSpec, Policy};
+use crate::spec::{AutoscalerSpec, Behavior, Policy};
 
 /// Variants that are tried with all seeds.
 const FINALISTS: usize = 16;
 
 /// What to try where nobody says: the target (or the time to drain within) from a quarter to four times what is written,
-/// the window of going down, and the floor.
+/// the window of going down, and the floor. What is written is always among it.
 #[must_use]
 pub fn usual_fields(spec: &AutoscalerSpec) -> Vec<Field> {
     let mut fields = Vec::new();
@@ -24,28 +25,39 @@ pub fn usual_fields(spec: &AutoscalerSpec) -> Vec<Field> {
         let path = |field: &str| format!("spec.triggers[{i}].policy.{field}");
         match trigger.policy {
             Policy::BacklogPerReplica { target } => {
-                let values = [0.25, 0.5, 1.0, 2.0, 4.0].map(|by| ((target.as_f64() * by).ceil().max(1.0)).to_string());
-                fields.push(field(path("backlogPerReplica.target"), values.to_vec()));
+                let near = [0.25, 0.5, 2.0, 4.0].map(|by| (target.as_f64() * by).ceil().max(1.0));
+                fields.push(field(path("backlogPerReplica.target"), &near, target.as_f64(), |value| value.to_string()));
             }
             Policy::Load(load) => {
-                let values = [0.25, 0.5, 1.0, 2.0].map(|by| {
-                    let seconds = (load.drain_within.as_secs_f64() * by).ceil().max(1.0);
-                    std::time::Duration::try_from_secs_f64(seconds).map_or_else(|_| "30s".to_owned(), format_duration)
-                });
-                fields.push(field(path("load.drainWithin"), values.to_vec()));
+                let written = load.drain_within.as_secs_f64();
+                let near = [0.25, 0.5, 2.0].map(|by| (written * by).ceil().max(1.0));
+                fields.push(field(path("load.drainWithin"), &near, written, |seconds| {
+                    Duration::try_from_secs_f64(seconds).map_or_else(|_| "30s".to_owned(), format_duration)
+                }));
             }
             Policy::Fixed { .. } => {}
         }
     }
-    let windows = ["0", "30", "60", "120", "300"].map(str::to_owned);
-    fields.push(field("spec.behavior.scaleDown.stabilizationWindowSeconds".to_owned(), windows.to_vec()));
+    let window = match &spec.behavior {
+        Behavior::Rules { down, .. } => down.stabilization_window,
+        Behavior::HpaWithoutBehavior { downscale_stabilization } => *downscale_stabilization,
+    };
+    let path = "spec.behavior.scaleDown.stabilizationWindowSeconds".to_owned();
+    let windows = [0.0, 30.0, 60.0, 120.0, 300.0];
+    fields.push(field(path, &windows, window.as_secs_f64(), |seconds| seconds.to_string()));
     let (min, max) = (spec.bounds.min, spec.bounds.max);
     let floors = [min, min + 1, min + 2, min + 4, min + 8].into_iter().filter(|floor| *floor <= max);
-    fields.push(field("spec.minReplicas".to_owned(), floors.map(|floor| floor.to_string()).collect()));
+    let floors: Vec<f64> = floors.map(f64::from).collect();
+    fields.push(field("spec.minReplicas".to_owned(), &floors, f64::from(min), |floor| floor.to_string()));
     fields
 }
 
-fn field(path: String, mut values: Vec<String>) -> Field {
+/// What is near, and what is written, each once.
+fn field(path: String, near: &[f64], written: f64, say: impl Fn(f64) -> String) -> Field {
+    let mut values = near.to_vec();
+    values.push(written);
+    values.sort_by(f64::total_cmp);
+    let mut values: Vec<String> = values.into_iter().map(say).collect();
     values.dedup();
     Field { path, values }
 }
@@ -126,7 +138,9 @@ pub fn manifests(experiment: &Experiment, documents: &Documents, tuned: &Tuned) 
     );
     let document = documents.text(&tuned.spec.id.name, &tuned.sweep.fields, &point.values)?;
     out.push_str(&document);
-    let slots = contestant::slots(&experiment.scenario, &tuned.spec);
+    // As was simulated, whatever the winner takes its pods for.
+    let simulated = experiment.autoscalers.first().unwrap_or(&tuned.spec);
+    let slots = contestant::slots(&experiment.scenario, simulated);
     out.push_str(&scaled_object(&tuned.spec, slots));
     Ok(out)
 }
@@ -168,4 +182,35 @@ fn scaled_object(spec: &AutoscalerSpec, slots: u32) -> String {
         min = spec.bounds.min,
         max = spec.bounds.max,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::load::{SourceText, Terms, load};
+
+    #[test]
+    fn what_is_written_is_always_tried() {
+        let text = "apiVersion: tidegate.dev/v1alpha1\nkind: Connection\nmetadata: { name: c, namespace: n }\n\
+             spec: { redis: { address: \"redis:6379\" } }\n---\n\
+             apiVersion: tidegate.dev/v1alpha1\nkind: QueueAutoscaler\nmetadata: { name: a, namespace: n }\nspec:\n  \
+             scaleTargetRef: { name: a }\n  minReplicas: 1\n  maxReplicas: 4\n  triggers:\n    \
+             - { name: one, memory: { queue: one }, policy: { backlogPerReplica: { target: \"2.5\" } } }\n    \
+             - { name: two, connection: c, celery: { queues: [two] }, policy: { load: { jobDuration: 1s, drainWithin: 1500ms } } }\n  \
+             behavior: { scaleDown: { stabilizationWindowSeconds: 45 } }\n";
+        let texts = [SourceText { file: "a.yaml".to_owned(), text: text.to_owned() }];
+        let loaded = load(&texts, &Terms::default()).unwrap_or_else(|problems| panic!("{problems}"));
+        let fields = usual_fields(loaded.autoscalers.first().expect("one"));
+        let said: Vec<String> =
+            fields.iter().map(|field| format!("{}={}", field.path, field.values.join(","))).collect();
+        assert_eq!(
+            said,
+            [
+                "spec.triggers[0].policy.backlogPerReplica.target=1,2,2.5,5,10",
+                "spec.triggers[1].policy.load.drainWithin=1s,1500ms,3s",
+                "spec.behavior.scaleDown.stabilizationWindowSeconds=0,30,45,60,120,300",
+                "spec.minReplicas=1,2,3",
+            ]
+        );
+    }
 }

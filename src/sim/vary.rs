@@ -12,7 +12,7 @@ use crate::spec::AutoscalerSpec;
 use crate::spec::load::{SourceText, Terms, load};
 use crate::spec::problem::{Problem, Problems};
 
-/// More combinations than this are a mistake, or a job for `--shard`.
+/// More combinations than this are a mistake.
 pub const MOST_POINTS: usize = 100_000;
 
 /// `spec.behavior.scaleDown.stabilizationWindowSeconds=0,30,60`.

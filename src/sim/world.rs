@@ -261,7 +261,7 @@ impl<'a> World<'a> {
                 self.scale(to);
                 let mut orders = Vec::new();
                 scaler.applied(&self.view(), from, to, &mut orders);
-                self.order(&orders, 0);
+                self.order(&orders);
             }
         }
     }
@@ -278,13 +278,13 @@ impl<'a> World<'a> {
     fn look(&mut self, scaler: &mut Scaler) {
         let mut orders = Vec::new();
         scaler.wake(&self.view(), &self.queue, &mut orders);
-        self.order(&orders, scaler.delay());
+        self.order(&orders);
     }
 
-    fn order(&mut self, orders: &[Order], delay: u64) {
+    fn order(&mut self, orders: &[Order]) {
         for order in orders {
             let luck = Luck::new(self.setup.seed, Stream::Conflict);
-            let mut at = self.now.saturating_add(delay).saturating_add(self.setup.actuation_delay);
+            let mut at = self.now.saturating_add(self.setup.actuation_delay);
             let mut backoff = CONFLICT_BACKOFF;
             while luck.happens(self.attempts, self.setup.conflicts) {
                 self.attempts += 1;

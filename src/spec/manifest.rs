@@ -24,9 +24,9 @@ pub use events::{Checkpoint, Eventuous, Marten, MessageDb, Orchestrator, Postgre
 pub use login::{Login, PasswordFrom, PemFrom, SecretKeyRef, Tls, UsernameFrom};
 pub use redis::{ClusterNodes, ReadFrom, RedisConnection, SentinelConnection};
 pub use scenario::{
-    Actuation, ArrivalsBody, Batches, Constant, Cron, DrawBody, JobStream, MeanAndCv, Mmpp, Outage, OutageThenFlood,
-    Pareto, Ramp, RetryStorm, Sampling, ScenarioBody, Sine, Slo, Spike, StartUp, Steps, Termination, TraceFile,
-    Unfinished, Victim, WarmUp, Weekly, Workers,
+    Actuation, ArrivalsBody, Batches, Constant, Cron, DrawBody, Guess, JobStream, MeanAndCv, Mmpp, Outage,
+    OutageThenFlood, Pareto, Ramp, RetryStorm, Sampling, ScenarioBody, Sine, Slo, Spike, StartUp, Steps, Termination,
+    TraceFile, Unfinished, Victim, WarmUp, Weekly, Workers,
 };
 pub use series::{Combine, PrometheusQuery, PrometheusScrape};
 pub use servers::{PostgresConnection, PrometheusConnection, ScrapeConnection, ScrapePods};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::Replicas;
-pub use crate::spec::manifest::{Unfinished, Victim};
+pub use crate::spec::manifest::{Guess, Unfinished, Victim};
 
 /// A workload and the place it runs in.
 #[derive(Clone, PartialEq, Debug)]
@@ -76,6 +76,8 @@ pub struct TraceFile {
     pub seconds_per_token: Option<(f64, f64)>,
     pub bin: Option<Duration>,
     pub replicas: Option<f64>,
+    /// Of depths: which of the arrivals that they allow for.
+    pub band: Guess,
     /// This many times as many jobs.
     pub scale: f64,
 }

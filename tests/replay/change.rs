@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tidegate::engine::Event;
+use tidegate::engine::{Event, Role};
 use tidegate::model::*;
 
 use super::rig::{Recorded, Rig, manifest, specs};
@@ -202,4 +203,28 @@ fn a_decision_that_differs_is_shown_beside_what_was_recorded() {
     assert!(said.contains("the first difference is at") && said.contains("of shop/pdf:"), "{said}");
     assert!(said.contains("  recorded: ") && said.contains("  replayed: ") && said.contains("stabilization"), "{said}");
     assert!(said.contains("both say the same"), "{said}");
+}
+
+/// A lease that is won in the recording gives nobody the word who only advises now.
+#[test]
+fn a_dry_run_stays_one_though_the_lease_was_won_in_the_recording() {
+    let specs = specs(&manifest("mail", AT_ONCE));
+    let mut rig = Rig::start(256 << 20);
+    rig.handle(Key(0), Event::Spec { spec: Arc::clone(&specs[0]), role: Role::Follows });
+    rig.handle(Key(0), Event::Current { replicas: 3, set_by: SetBy::Other, another: false });
+    rig.turn();
+    rig.pass(100);
+    rig.handle(Key(0), Event::Role { role: Role::Controls });
+    // Somebody stops it, and means it; advice goes on.
+    rig.handle(Key(0), Event::Current { replicas: 0, set_by: SetBy::Other, another: false });
+    rig.backlog(Key(0), 1, 100.0);
+    assert_eq!(rig.engine.decision(Key(0)).map(|decision| decision.desired), Some(0));
+    rig.turn();
+    let recorded = rig.finish();
+    let path = recorded.path().display().to_string();
+    let changed = written(recorded.folder(), "dry.yaml", &manifest("mail", &format!("{AT_ONCE}  dryRun: true\n")));
+    let (code, said, errors) = run(&[&path, "-f", &changed, "-o", "json"]);
+    assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["changed"]["shop/mail"]["range"]["changed"][1], 10, "{said:#}");
 }

@@ -91,3 +91,37 @@ fn reactions_are_those_of_the_real_ones() {
         }
     }
 }
+
+#[test]
+fn old_readings_delay_an_hpa_once_and_not_between_its_steps() {
+    // A hundred jobs at once, a target of one: from one replica to a hundred, four more or the double every 15 s, as long
+    // as it sees the same depth.
+    let scenario = scenario(&format!(
+        "  duration: 10m\n  jobs: [{{ arrivals: [{{ cron: {{ size: 100, every: 100h, at: {AT}s }} }}], service: {{ fixed: 1s }} }}]\n  \
+         workers: {{ startUp: {{ init: {{ fixed: 10m }} }} }}\n  actuation: {{ delay: 0s }}\n  sampling: {{ delay: 30s }}\n  \
+         initialReplicas: 0\n"
+    ));
+    let jobs = Jobs::make(&scenario, 1, &[]).unwrap();
+    let baseline = Baseline {
+        targets: vec![1.0],
+        activation: vec![0.0],
+        in_flight: false,
+        min: 1,
+        max: 100,
+        idle: None,
+        behavior: None,
+        fallback: None,
+        keda: None,
+    };
+    let mut setup = Setup::of(&scenario, 1, 1, 1);
+    setup.initial = 1;
+    setup.resolution = Some(60_000_000_000);
+    // The one that is there takes work at once, hence 99.
+    let cluster = Cluster::new(&baseline, Sight::of(&scenario.sampling, 1), 1);
+    let score = World::new(&setup, &jobs).run(&mut Scaler::Cluster(Box::new(cluster)));
+    let up: Vec<(i32, f64)> = score.log.iter().map(|action| (action.to, action.at as f64 / 1e9 - AT as f64)).collect();
+    let up = up.get(..5).unwrap_or(&up);
+    println!("{up:?}");
+    assert!((30.0..45.0).contains(&up[0].1), "{up:?}");
+    assert!(up.windows(2).all(|pair| (pair[1].1 - pair[0].1 - 15.0).abs() < 1e-6 && pair[1].0 > pair[0].0), "{up:?}");
+}

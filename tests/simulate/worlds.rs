@@ -225,3 +225,65 @@ fn servers_that_take_their_time_to_start_cost_what_others_have_found() {
     assert!((later / 1.002 - 1.0).abs() < 0.01 && (less / 18.9 - 1.0).abs() < 0.05, "{later} s, {less} kW");
     assert!((quick..slow).contains(&13.0) && (low..high).contains(&51.9), "{quick} to {slow} s, {low} to {high} kW");
 }
+
+/// Nobody is drawn where the frontier says that nobody can be, and no regret is called unavoidable of which another row
+/// shows that it is none.
+#[test]
+fn what_a_report_says_of_hindsight_holds_for_everybody_in_it() {
+    let slow_pods = "  duration: 10m\n  slo: { wait: 30s }\n  jobs: [{ arrivals: [{ constant: { perSecond: 0.1, even: true } }], \
+         service: { fixed: 100s } }]\n  workers: { startUp: { init: { fixed: 300s } } }\n";
+    let pairs = "  duration: 1h\n  slo: { wait: 20s }\n  jobs: [{ arrivals: [{ cron: { size: 2, every: 100s } }], service: { fixed: 20s } }]\n  \
+         workers: { startUp: { init: { fixed: 100s } } }\n  initialReplicas: 1\n";
+    let mut with_regret = 0;
+    for (body, most) in [(slow_pods, 12), (pairs, 4)] {
+        let spec = autoscaler("backlogPerReplica: { target: 1 }", &format!("  maxReplicas: {most}\n"));
+        let report = experiment(Scenario { seeds: 1, ..scenario(body) }, spec).run(true, &|_| {}).unwrap();
+        let whole: Vec<_> = report.policies.iter().filter(|row| row.lost == 0.0 && row.left == 0.0).collect();
+        for row in &whole {
+            for least in report.frontier.iter().filter(|least| least.wait_seconds >= row.longest_detour_seconds) {
+                let bound = least.cost_over_work.unwrap_or_else(|| panic!("{} did it: {least:?}", row.name));
+                assert!(bound <= row.cost_over_work.mean + 1e-9, "{}: {} {least:?}", row.name, row.cost_over_work.mean);
+            }
+            let Some(regret) = row.regret else { continue };
+            with_regret += 1;
+            assert!((regret.unavoidable_percent + regret.own_percent - regret.percent).abs() < 1e-6, "{regret:?}");
+            for other in whole.iter().filter(|other| other.longest_detour_seconds <= row.longest_detour_seconds) {
+                let shown = (other.cost.mean / regret.bound - 1.0) * 100.0;
+                assert!(
+                    regret.unavoidable_percent <= shown.max(0.0) + 1e-6,
+                    "{} by {}: {regret:?}",
+                    row.name,
+                    other.name
+                );
+            }
+        }
+    }
+    assert!(with_regret > 6, "{with_regret}");
+}
+
+/// With the first seed alone another size would do in some of these.
+#[test]
+fn the_best_static_size_meets_the_objective_with_all_seeds_and_one_less_does_not() {
+    let scenario = Scenario {
+        seeds: 4,
+        ..scenario(
+            "  duration: 20m\n  slo: { wait: 5s, percent: 95 }\n  jobs: [{ arrivals: [{ constant: { perSecond: 2 } }], \
+             service: { exponential: 3s } }]\n",
+        )
+    };
+    let mut sizes = Vec::new();
+    for first_seed in 2..=3 {
+        let spec = autoscaler("backlogPerReplica: { target: 5 }", "  maxReplicas: 20\n");
+        let whole = Experiment { first_seed, ..experiment(scenario.clone(), spec) };
+        let report = whole.run(true, &|_| {}).unwrap();
+        let row = report.policies.iter().find(|row| row.name == "best static size").expect("a size that does");
+        assert!(row.meets_slo, "seed {first_seed}: {:?}", row.on_time_percent);
+        let size = row.peak_replicas as i32;
+        let fewer = (0..4).map(|i| super::theory::fixed(&scenario, size - 1, first_seed + i).on_time());
+        assert!(fewer.sum::<f64>() / 4.0 < 0.95, "seed {first_seed}: {} replicas do as well", size - 1);
+        let alone = (1..).find(|size| super::theory::fixed(&scenario, *size, first_seed).on_time() >= 0.95).unwrap();
+        sizes.push((alone, size));
+    }
+    println!("with the first seed alone, with all four: {sizes:?}");
+    assert!(sizes.iter().any(|(alone, all)| alone != all), "{sizes:?}");
+}

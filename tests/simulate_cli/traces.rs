@@ -185,7 +185,7 @@ fn a_depth_alone_is_refused_until_the_workers_are_told() {
     assert!(notes.contains("2 replicas of 2 slots and a service of 10 s"), "{notes}");
     let band = notes.lines().find(|note| note.contains("reconstructed from depths")).unwrap();
     assert!(band.starts_with(&format!("depth.csv: reconstructed from depths, {jobs} jobs; ")), "{band}");
-    assert!(band.ends_with("are possible, and every figure here is as uncertain as that"), "{band}");
+    assert!(band.contains(" are possible, and every figure here is as uncertain as that: --band low and"), "{band}");
     let numbers: Vec<f64> = band.split(' ').filter_map(|word| word.parse().ok()).collect();
     assert!(matches!(numbers[..], [said, low, high] if low < said && said < high), "{band}");
 }
@@ -228,5 +228,35 @@ fn a_trace_of_a_scenario_stands_beside_the_scenario() {
             "worlds/recorded/events.csv: unknown format `xml`; write one of csv, ndjson, prometheus, cloudwatch, counts, swf",
             &format!("worlds/recorded/events.csv: unknown role `hour`; write one of {known}"),
         ],
+    );
+}
+
+#[test]
+fn both_ends_of_what_depths_allow_for_can_be_simulated() {
+    let folder = Folder::new();
+    let rows = |depth: &dyn Fn(u64) -> u64| -> String {
+        (0..20).map(|i| format!("{},{}\n", 1_700_000_000 + i * 30, depth(i))).collect()
+    };
+    folder.write("depth.csv", &format!("time,depth\n{}", rows(&|i| i % 4)));
+    let told = ["--trace", "depth.csv", "--service", "10s", "--replicas", "2", "--seeds", "1"];
+    let jobs = |band: &str| number(about(&folder.report(&[&told[..], &["--band", band]].concat()), "jobs"));
+    let (low, likely, high) = (jobs("low"), jobs("likely"), jobs("high"));
+    assert!(low < likely && likely < high, "{low} {likely} {high}");
+    let report = folder.report(&[&told[..], &["--band", "high"]].concat());
+    assert!(notes(&report).contains(&format!("{low} to {high} are possible")), "{}", notes(&report));
+    assert!(report["command"].as_str().unwrap().contains("--band high"), "{}", report["command"]);
+
+    // Whoever has enough workers sees no depth at all.
+    folder.write("depth.csv", &format!("time,depth\n{}", rows(&|_| 0)));
+    let message = folder.refused(&told);
+    assert!(message.contains("nothing has to have come") && message.contains("--band high"), "{message}");
+    assert!(jobs("high") > 100.0);
+
+    folder.write("counts.csv", COUNTS);
+    let counts = ["--trace", "counts.csv", "--column", "arrivals=value", "--service", "2s", "--band", "low"];
+    let message = folder.refused(&counts);
+    assert_eq!(
+        message,
+        "counts.csv: a band is of what depths allow for, and this trace tells what came; take band out"
     );
 }

@@ -17,7 +17,7 @@ use crate::sim::workload::Recorded;
 use crate::spec::TriggerSpec;
 use crate::spec::load::{SourceText, Terms, load, scenarios};
 use crate::spec::problem::Problems;
-use crate::spec::scenario::{Scenario, TraceFile};
+use crate::spec::scenario::{Guess, Scenario, TraceFile};
 use crate::spec::units::format_duration;
 
 /// An experiment, and the documents whose fields may be varied.
@@ -75,7 +75,10 @@ pub(super) fn read(args: &SimulateArgs) -> anyhow::Result<Inputs> {
                 inputs.push(hashed(&path));
                 notes.extend(read.notes.iter().map(|note| format!("{}: {note}", file.file)));
                 notes.extend(uncertain(&read));
-                recorded.push(Recorded { arrivals: read.arrivals, services: read.services, span: read.span });
+                match supposed(read, file.band) {
+                    Ok(arrivals) => recorded.push(arrivals),
+                    Err(error) => wrong.push(format!("{}: {error}", path.display())),
+                }
             }
             Err(errors) => wrong.push(errors),
         }
@@ -110,6 +113,7 @@ fn of_the_command_line(args: &SimulateArgs) -> Option<SourceText> {
         ("file", Some(file.as_str().into())),
         ("bin", args.bin.map(|bin| format_duration(bin).into())),
         ("replicas", args.replicas.map(Value::from)),
+        ("band", args.band.clone().map(Value::from)),
         ("secondsPerToken", args.seconds_per_token.map(|seconds| seconds.to_string().into())),
         ("columns", Some(columns.into())),
     ]);
@@ -177,11 +181,36 @@ pub(super) fn column(text: &str) -> Result<String, String> {
     }
 }
 
+/// What is to be replayed: of a reconstruction the part of the band that is asked for.
+fn supposed(read: trace::Trace, guess: Guess) -> Result<Recorded, String> {
+    let trace::Trace { arrivals, services, span, uncertainty, .. } = read;
+    let arrivals = match (guess, uncertainty) {
+        (Guess::Likely, Some(band)) if arrivals.is_empty() => {
+            return Err(format!(
+                "nothing has to have come: whenever it was looked, the queue was empty; --band high (in a Scenario, band: \
+                 high) replays the most that can have, {} jobs",
+                band.high.len()
+            ));
+        }
+        (Guess::Likely, _) => arrivals,
+        (Guess::Low, Some(band)) => band.low,
+        (Guess::High, Some(band)) => band.high,
+        (Guess::Low | Guess::High, None) => {
+            return Err("a band is of what depths allow for, and this trace tells what came; take band out".to_owned());
+        }
+    };
+    if arrivals.is_empty() {
+        return Err("that end of the band has no job at all; write band: likely or high".to_owned());
+    }
+    Ok(Recorded { arrivals, services, span })
+}
+
 /// What a reconstruction leaves open.
 fn uncertain(read: &trace::Trace) -> Option<String> {
     let band = read.uncertainty.as_ref()?;
     Some(format!(
-        "{}: reconstructed from depths, {} jobs; {} to {} are possible, and every figure here is as uncertain as that",
+        "{}: reconstructed from depths, {} jobs; {} to {} are possible, and every figure here is as uncertain as \
+         that: --band low and --band high (in a Scenario, band) simulate the ends",
         read.name,
         read.arrivals.len(),
         band.low.len(),
@@ -220,6 +249,7 @@ fn command(args: &SimulateArgs) -> String {
         word("slo", Some(format_duration(args.slo)));
         word("bin", args.bin.map(format_duration));
         word("replicas", args.replicas.map(|replicas| replicas.to_string()));
+        word("band", args.band.clone());
         word("seconds-per-token", args.seconds_per_token.map(|seconds| seconds.to_string()));
         for column in &args.columns {
             word("column", Some(quoted(column)));

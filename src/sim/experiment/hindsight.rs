@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Experiment, seconds};
+use super::{Experiment, Run, seconds};
 use crate::model::Replicas;
 use crate::sim::bound::{self, Problem, Refusal};
 use crate::sim::contestant::{Contestant, Who};
 use crate::sim::report::{Kind, Least, Policy, Regret, Step};
 use crate::sim::score::Score;
+use crate::sim::stats::mean;
 use crate::sim::workload::Jobs;
 use crate::sim::world::{Setup, World};
 use crate::sim::{SECOND, nanos, whole};
@@ -23,7 +24,7 @@ impl Experiment {
         let most = self.autoscalers.iter().map(|spec| spec.bounds.max).max().unwrap_or(0);
         // Hindsight may have as many as anybody, and as many as there were while some of them ended.
         let most = u32::try_from(most).unwrap_or(0);
-        if !score.drained || score.lost > 0 || score.left > 0 {
+        if !whole_work(score) {
             return None;
         }
         let wait = score.longest_detour;
@@ -42,7 +43,8 @@ impl Experiment {
         }
         let percent = |cost: u128| (cost as f64 / best as f64 - 1.0) * 100.0;
         let total = percent(score.cost);
-        // Who learns of a job only when it is seen, and starts a pod for it then, has so much less time for it.
+        // Who learns of a job only when it is seen, and starts a pod for it then, has so much less time for it. Where not
+        // even hindsight could do with so little, nothing is known against its being unavoidable.
         let blind = nanos(self.scenario.sampling.delay)
             .saturating_add(setup.actuation_delay)
             .saturating_add(whole(setup.mean_start_up()));
@@ -63,12 +65,13 @@ impl Experiment {
         jobs: &Jobs,
         slots: u32,
         max: Replicas,
-        first: Option<&Contestant>,
+        contestants: &[Contestant],
         scores: &[&Score],
     ) -> (Vec<Least>, Vec<Step>) {
-        let initial = first.map_or(0, |who| who.initial);
+        let initial = contestants.first().map_or(0, |who| who.initial);
         let setup = Setup::of(&self.scenario, self.first_seed, slots, initial);
-        // A bound for everybody who ran: the shortest start that anybody had, and the most pods.
+        // A bound for everybody who ran: the shortest start that anybody had, the most pods, and the most of them that were
+        // there at the beginning, without a start.
         let shortest = scores.iter().filter_map(|score| score.shortest_start).min();
         let start_up = shortest.unwrap_or_else(|| whole(setup.mean_start_up()));
         let most = scores.iter().map(|score| score.peak).max().unwrap_or(0).max(u32::try_from(max).unwrap_or(0));
@@ -82,13 +85,20 @@ impl Experiment {
             initial: u32::try_from(initial).unwrap_or(0),
             step: step(jobs.span),
         };
+        let count = |replicas: Replicas| u32::try_from(replicas).unwrap_or(0);
+        let most_initial = contestants.iter().map(|who| count(who.initial)).max().unwrap_or(0);
+        let ideal = jobs.work() as f64 / f64::from(slots.max(1));
         let shares = [0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 10.0, 30.0];
         let frontier = shares
             .into_par_iter()
             .map(|share| {
                 let wait = whole(slo as f64 * share);
-                let cost = tried(Problem { wait, ..problem }, bound::cost).ok();
-                Least { wait_seconds: wait as f64 / SECOND, cost: cost.map(|cost| cost as f64 / SECOND) }
+                let cost = tried(Problem { wait, initial: most_initial, ..problem }, bound::cost).ok();
+                Least {
+                    wait_seconds: wait as f64 / SECOND,
+                    cost: cost.map(|cost| cost as f64 / SECOND),
+                    cost_over_work: cost.filter(|_| ideal > 0.0).map(|cost| cost as f64 / ideal),
+                }
             })
             .collect();
         let mut steps: Vec<Step> = Vec::new();
@@ -107,15 +117,45 @@ impl Experiment {
         (frontier, steps)
     }
 
-    /// The smallest number of replicas that meets the objective from beginning to end.
-    pub(super) fn best_static(&self, jobs: &Jobs, slots: u32, max: Replicas) -> Option<Replicas> {
-        let does = |replicas: Replicas| {
-            let mut setup = Setup::of(&self.scenario, self.first_seed, slots, replicas);
-            setup.give_up_when_late = Some(allowed(self.scenario.slo.share, jobs.len()));
-            let score = World::new(&setup, jobs).run(&mut Contestant::fixed(replicas).scaler(&self.scenario, 0));
-            meets(&score, self.scenario.slo.share)
+    /// The smallest number of replicas that meets the objective from beginning to end, with all seeds as the table has it.
+    /// Looked for with the first seed, which is near; from there with all of them.
+    pub(super) fn best_static(&self, first: &Arc<Jobs>, slots: u32, max: Replicas) -> Result<Option<Replicas>, String> {
+        let share = self.scenario.slo.share;
+        let fixed = |seed: u64, jobs: &Jobs, replicas: Replicas, give_up_when_late: Option<u64>| {
+            let setup = Setup { give_up_when_late, ..Setup::of(&self.scenario, seed, slots, replicas) };
+            World::new(&setup, jobs).run(&mut Contestant::fixed(replicas).scaler(&self.scenario, 0))
         };
-        least(1, max, does)
+        let with_first = |replicas: Replicas| {
+            meets(&fixed(self.first_seed, first, replicas, Some(allowed(share, first.len()))), share)
+        };
+        let near = least(1, max, with_first);
+        if self.scenario.seeds == 1 || max < 1 {
+            return Ok(near);
+        }
+        let with_all = |replicas: Replicas| -> Result<bool, String> {
+            let (mut on_time, mut drained) = (Vec::new(), true);
+            self.batches(first, |batch| {
+                let scores: Vec<Score> =
+                    batch.par_iter().map(|(seed, jobs)| fixed(*seed, jobs, replicas, None)).collect();
+                drained &= scores.iter().all(|score| score.drained);
+                on_time.extend(scores.iter().map(Score::on_time));
+            })?;
+            Ok(drained && mean(&on_time) * 100.0 >= share * 100.0)
+        };
+        let mut size = near.unwrap_or(max);
+        if with_all(size)? {
+            while size > 1 && with_all(size - 1)? {
+                size -= 1;
+            }
+            return Ok(Some(size));
+        }
+        while size < max {
+            size += 1;
+            if with_all(size)? {
+                return Ok(Some(size));
+            }
+        }
+        Ok(None)
     }
 
     /// What it would take where nobody who only reacts can do it.
@@ -177,6 +217,30 @@ impl Experiment {
         };
         format!("{reactively} {cure}")
     }
+}
+
+/// What of a regret is called unavoidable is an estimate, and others may show that it is none: whoever let nobody wait for
+/// longer with the same luck, and paid less.
+pub(super) fn what_others_show(runs: &mut [Vec<Run>]) {
+    let seeds = runs.iter().map(Vec::len).max().unwrap_or(0);
+    for seed in 0..seeds {
+        let all = runs.iter().filter_map(|runs| runs.get(seed)).map(|run| &run.score);
+        let shown: Vec<(f64, f64)> = all
+            .filter(|score| whole_work(score))
+            .map(|score| (score.longest_detour as f64 / SECOND, score.replica_seconds()))
+            .collect();
+        for regret in runs.iter_mut().filter_map(|runs| runs.get_mut(seed)).filter_map(|run| run.regret.as_mut()) {
+            let as_prompt = shown.iter().filter(|(wait, _)| *wait <= regret.wait_seconds).map(|(_, cost)| *cost);
+            let most = (as_prompt.fold(f64::INFINITY, f64::min) / regret.bound - 1.0) * 100.0;
+            regret.unavoidable_percent = regret.unavoidable_percent.min(most.max(0.0));
+            regret.own_percent = regret.percent - regret.unavoidable_percent;
+        }
+    }
+}
+
+/// Nobody's job was lost or left: only then costs may be compared.
+fn whole_work(score: &Score) -> bool {
+    score.drained && score.lost == 0 && score.left == 0
 }
 
 /// A shorter start-up is a bound as well, and a round one has the bound's arithmetic fit into narrow integers.

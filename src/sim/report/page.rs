@@ -260,7 +260,7 @@ fn waits(report: &Report) -> String {
 
 fn shares(report: &Report) -> String {
     let key = key(&[
-        ("unavoidable", "regret nobody who only reacts could have saved"),
+        ("unavoidable", "regret of seeing each job only when it has come (an estimate)"),
         ("own", "the policy's own regret"),
         ("start-up", "starting"),
         ("idle", "nothing to do"),

@@ -1,8 +1,11 @@
 //! Today's answer: the HPA by itself, or KEDA with the HPA behind it, at their own pace.
 //!
 //! The HPA syncs every 15 s from a moment of its own; KEDA polls every `pollingInterval`, wakes the workload and sends it
-//! to sleep, and whatever lies between is the HPA's. Both as in [`crate::engine::hpa`] and [`crate::engine::keda`], which
+//! to sleep, and whatever lies between is the HPA's. What they read takes its time to come, as the engine's readings do; what
+//! there is of the workload they see as it is by then. Both as in [`crate::engine::hpa`] and [`crate::engine::keda`], which
 //! agree with decisions of the real ones.
+
+use std::collections::VecDeque;
 
 use super::{Order, Sight, View, phase};
 use crate::engine::hpa::{ControllerOptions, Hpa, HpaBehavior, HpaSpec, Inputs, MetricReading, RescaleReason};
@@ -46,6 +49,21 @@ pub struct KedaPace {
     pub cooldown: std::time::Duration,
 }
 
+/// Who asked for what is on its way.
+enum Asker {
+    Keda,
+    Hpa,
+}
+
+/// Readings on their way.
+struct Coming {
+    /// When they arrive.
+    at: u64,
+    asker: Asker,
+    /// One for each stream.
+    polls: Vec<TriggerPoll>,
+}
+
 /// The HPA, and KEDA before it.
 pub struct Cluster {
     hpa: Hpa,
@@ -56,6 +74,7 @@ pub struct Cluster {
     polling_interval: u64,
     next_poll: u64,
     next_sync: u64,
+    coming: VecDeque<Coming>,
     wanted: Option<Replicas>,
 }
 
@@ -92,17 +111,14 @@ impl Cluster {
             polling_interval,
             next_poll: if pace.is_some() { phase(seed, POLL, polling_interval) } else { NEVER },
             next_sync: phase(seed, SYNC, nanos(ControllerOptions::SYNC_PERIOD)),
+            coming: VecDeque::new(),
             wanted: None,
         }
     }
 
     pub(super) fn next(&self) -> u64 {
-        self.next_poll.min(self.next_sync)
-    }
-
-    /// From what was seen to the wish: whoever asks is told so much later.
-    pub(super) fn delay(&self) -> u64 {
-        self.sight.delay
+        let coming = self.coming.front().map_or(NEVER, |coming| coming.at);
+        self.next_poll.min(self.next_sync).min(coming)
     }
 
     pub(super) fn wanted(&self) -> Option<Replicas> {
@@ -112,11 +128,22 @@ impl Cluster {
     pub(super) fn wake(&mut self, view: &View, queue: &Queue, orders: &mut Vec<Order>) {
         if view.now >= self.next_poll {
             self.next_poll = self.next_poll.saturating_add(self.polling_interval);
-            self.poll(view, queue, orders);
-        } else {
+            self.ask_all(Asker::Keda, view.now, queue);
+        } else if view.now >= self.next_sync {
             self.next_sync = self.next_sync.saturating_add(nanos(ControllerOptions::SYNC_PERIOD));
-            self.sync(view, queue, orders);
+            self.ask_all(Asker::Hpa, view.now, queue);
         }
+        while let Some(Coming { asker, polls, .. }) = self.coming.pop_front_if(|coming| coming.at <= view.now) {
+            match asker {
+                Asker::Keda => self.poll(view, &polls, orders),
+                Asker::Hpa => self.sync(view, &polls, orders),
+            }
+        }
+    }
+
+    fn ask_all(&mut self, asker: Asker, now: u64, queue: &Queue) {
+        let polls = (0..self.activation.len()).map(|stream| self.ask(stream, now, queue)).collect();
+        self.coming.push_back(Coming { at: now.saturating_add(self.sight.delay), asker, polls });
     }
 
     /// What the scaler answers for a stream.
@@ -129,26 +156,23 @@ impl Cluster {
         TriggerPoll::answered(value, value > self.activation.get(stream).copied().unwrap_or(0.0))
     }
 
-    fn poll(&mut self, view: &View, queue: &Queue, orders: &mut Vec<Order>) {
-        let polls: Vec<TriggerPoll> =
-            (0..self.activation.len()).map(|stream| self.ask(stream, view.now, queue)).collect();
+    fn poll(&mut self, view: &View, polls: &[TriggerPoll], orders: &mut Vec<Order>) {
         let Some(keda) = &mut self.keda else { return };
         let workload = Workload { replicas: view.replicas, ready: view.ready };
-        if let Some(to) = keda.on_poll(Tick::from_nanos(view.now), workload, &polls) {
+        if let Some(to) = keda.on_poll(Tick::from_nanos(view.now), workload, polls) {
             let why = if to > view.replicas { "KEDAScaleTargetActivated" } else { "KEDAScaleTargetDeactivated" };
             orders.push(Order { to, why });
         }
     }
 
-    fn sync(&mut self, view: &View, queue: &Queue, orders: &mut Vec<Order>) {
+    fn sync(&mut self, view: &View, polls: &[TriggerPoll], orders: &mut Vec<Order>) {
         let workload = Workload { replicas: view.replicas, ready: view.ready };
-        let mut values: Vec<Option<[i64; 1]>> = Vec::with_capacity(self.activation.len());
-        for stream in 0..self.activation.len() {
-            let poll = self.ask(stream, view.now, queue);
+        let mut values: Vec<Option<[i64; 1]>> = Vec::with_capacity(polls.len());
+        for (stream, poll) in polls.iter().enumerate() {
             let value = match &mut self.keda {
                 // KEDA asks nobody about a workload at zero: its HPA is switched off.
                 Some(_) if view.replicas == 0 => None,
-                Some(keda) => keda.metric_for_hpa(stream, workload, &poll),
+                Some(keda) => keda.metric_for_hpa(stream, workload, poll),
                 None => poll.metric.ok(),
             };
             values.push(value.map(|value| [metric_milli(value)]));

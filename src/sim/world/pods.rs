@@ -204,7 +204,8 @@ impl Pods {
             // The node and the image are there already.
             let [_, _, init] = &setup.start_up;
             let luck = Luck::new(setup.seed, Stream::StartUp(2));
-            return Start::Failed { again_in: backoff.saturating_add(init.draw(luck, ordinal)) };
+            let again = u64::from(pod) << 16 | place.attempts;
+            return Start::Failed { again_in: backoff.saturating_add(init.draw(luck, again)) };
         }
         let took = now - place.scheduled;
         self.started += 1;
@@ -389,4 +390,31 @@ fn start_up(ordinal: u64, attempt: u64, setup: &Setup) -> u64 {
     parts
         .map(|(part, draw)| draw.draw(Luck::new(setup.seed, Stream::StartUp(part)), ordinal << 16 | attempt))
         .fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::load::{SourceText, scenarios};
+
+    #[test]
+    fn a_start_that_failed_takes_another_time_when_it_is_tried_again() {
+        let text = "apiVersion: tidegate.dev/v1alpha1\nkind: Scenario\nmetadata: { name: test }\nspec:\n  duration: 1m\n  \
+             jobs: [{ arrivals: [{ constant: { perSecond: 1 } }], service: { fixed: 1s } }]\n  \
+             workers: { startUp: { init: { exponential: 60s }, failingPercent: 50 } }\n";
+        let texts = [SourceText { file: "scenario.yaml".to_owned(), text: text.to_owned() }];
+        let found = scenarios(&texts).unwrap_or_else(|problems| panic!("{problems}"));
+        let setup = Setup::of(found.first().expect("one"), 1, 1, 0);
+        let mut pods = Pods::new(&setup);
+        let mut failed = 0;
+        for _ in 0..100 {
+            let pod = pods.create(0);
+            let takes = pods.schedule(pod, 0, &setup).expect("room");
+            if let Start::Failed { again_in } = pods.started(pod, takes, &setup) {
+                assert_ne!(again_in, CRASH_BACKOFF + takes, "pod {pod}");
+                failed += 1;
+            }
+        }
+        assert!((30..70).contains(&failed), "{failed}");
+    }
 }

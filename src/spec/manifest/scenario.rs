@@ -238,8 +238,20 @@ pub struct TraceFile {
     pub bin: Option<DurationText>,
     /// Workers that there were, where the trace has depths only: what came is then reconstructed.
     pub replicas: Option<QuantityText>,
+    /// Where the trace has depths only: low, likely (the default) or high, of what may have come.
+    pub band: Option<Guess>,
     /// This many times as many jobs in the same time. Default 1.
     pub scale: Option<QuantityText>,
+}
+
+/// Which of the arrivals that depths allow for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Guess {
+    Low,
+    #[default]
+    Likely,
+    High,
 }
 
 /// A random duration. Exactly one block.

@@ -221,6 +221,7 @@ impl Reader<'_, '_> {
                     seconds_per_token: read.or(written).map(|same| (read.unwrap_or(same), written.unwrap_or(same))),
                     bin: bin.map(|bin| self.duration(Some(bin), &at("bin"), SOME, Duration::from_secs(1))),
                     replicas: replicas.map(|text| self.number(Some(text), &at("replicas"), 1.0, 1e6)),
+                    band: it.band.unwrap_or_default(),
                     scale: self.number(it.scale.as_ref(), &at("scale"), 1.0, 1e6),
                 })
             }

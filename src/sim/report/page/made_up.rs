@@ -179,12 +179,12 @@ pub(super) fn report() -> Report {
     let costs = |name: &str| {
         seed_costs.iter().find(|(other, _)| other == name).map(|(_, costs)| costs.clone()).unwrap_or_default()
     };
-    let base = policies.iter().find(|policy| policy.kind == Kind::Tidegate).map(|policy| policy.name.clone());
-    let base = base.unwrap_or_default();
+    // Not the first of the table: that is the cheapest.
+    let base = rules.map(|(name, ..)| name)[1];
     for policy in policies.iter_mut().filter(|policy| policy.name != base) {
         let own = costs(&policy.name);
         let differences: Vec<f64> =
-            own.iter().zip(costs(&base)).map(|(cost, base)| 100.0 * (cost / base - 1.0)).collect();
+            own.iter().zip(costs(base)).map(|(cost, base)| 100.0 * (cost / base - 1.0)).collect();
         policy.cost_difference_percent = Some(estimate(&differences));
     }
     let waits = [0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 60.0, 120.0, 300.0, 900.0, 1800.0];
@@ -228,7 +228,10 @@ pub(super) fn report() -> Report {
         policies,
         frontier: waits
             .iter()
-            .map(|wait| Least { wait_seconds: *wait, cost: (*wait > 0.0).then(|| mean_ideal * least(*wait)) })
+            .map(|wait| {
+                let over = (*wait > 0.0).then(|| least(*wait));
+                Least { wait_seconds: *wait, cost: over.map(|over| mean_ideal * over), cost_over_work: over }
+            })
             .collect(),
         hindsight: hindsight(loads.first().map(Vec::as_slice).unwrap_or_default()),
         sweep: Some(sweep(2)),

@@ -10,7 +10,7 @@ const HEAD: &str = "<thead><tr><th rowspan=\"2\" colspan=\"2\">Policy</th><th ro
     <th colspan=\"2\" class=\"over\">Cost</th><th colspan=\"4\" class=\"over\">Waits</th>\
     <th rowspan=\"2\" class=\"num\">Late<small>job-s</small></th><th colspan=\"2\" class=\"over\">An hour</th>\
     <th colspan=\"2\" class=\"over\">A run</th><th rowspan=\"2\" class=\"num first\">Regret, %<small>unavoidable<br>+ own</small></th></tr>\
-    <tr><th class=\"num first\">over work</th><th class=\"num\">to first<small>tidegate, %</small></th>\
+    <tr><th class=\"num first\">over work</th><th class=\"num\">to the<small>reference, %</small></th>\
     <th class=\"num first\">p50</th><th class=\"num\">p95</th><th class=\"num\">p99</th><th class=\"num\">max</th>\
     <th class=\"num first\">changes</th><th class=\"num\">reversals</th>\
     <th class=\"num first\">wasted<small>starts</small></th><th class=\"num\">lost /<small>redone</small></th></tr></thead>";
@@ -18,16 +18,15 @@ const HEAD: &str = "<thead><tr><th rowspan=\"2\" colspan=\"2\">Policy</th><th ro
 /// A row for each policy, in the report's order.
 pub(super) fn league(report: &Report) -> String {
     let mut out = format!("<div class=\"scroll\"><table class=\"league\">{HEAD}<tbody>");
-    let reference = report.policies.iter().position(|policy| policy.kind == Kind::Tidegate);
     for (place, policy) in report.policies.iter().enumerate() {
-        row(&mut out, place, policy, reference == Some(place));
+        row(&mut out, place, policy);
     }
     out.push_str("</tbody></table></div>");
     let several = report.scenario.seeds.len() > 1;
     let _ = write!(
         out,
         "<p class=\"soft small\">{}Reversals are changes of direction within ten minutes; a wasted start worked for less \
-         time than it took; redone jobs were cut off and done again. Regret is in percent of the least that the same longest wait could have cost.</p>",
+         time than it took; redone jobs were cut off and done again. Regret is in percent of the least that the same longest wait could have cost; what of it is unavoidable is an estimate.</p>",
         if several {
             "Small print under a number is its 95 % confidence interval over seeds. "
         } else {
@@ -37,7 +36,7 @@ pub(super) fn league(report: &Report) -> String {
     out
 }
 
-fn row(out: &mut String, place: usize, policy: &Policy, reference: bool) {
+fn row(out: &mut String, place: usize, policy: &Policy) {
     let (class, verdict) =
         if policy.meets_slo { ("meets", "✓ meets the objective") } else { ("misses", "✗ misses the objective") };
     let _ = write!(
@@ -53,9 +52,8 @@ fn row(out: &mut String, place: usize, policy: &Policy, reference: bool) {
     estimate(out, "", &policy.on_time_percent, on_time);
     estimate(out, " first", &policy.cost_over_work, number);
     match &policy.cost_difference_percent {
-        _ if reference => out.push_str("<td class=\"num soft\">reference</td>"),
         Some(percent) => estimate(out, "", percent, difference),
-        None => out.push_str("<td class=\"num soft\">–</td>"),
+        None => out.push_str("<td class=\"num soft\">reference</td>"),
     }
     let waits = policy.waits;
     for (class, wait) in [(" first", waits.p50), ("", waits.p95), ("", waits.p99), ("", waits.max)] {

@@ -53,6 +53,19 @@ fn check(report: &Report) -> String {
     html
 }
 
+/// Rows are in the order of cost; the differences are to the first manifest's policy, wherever that stands.
+#[test]
+fn the_reference_is_the_row_that_the_others_are_compared_with() {
+    let report = made_up::report();
+    let html = check(&report);
+    let place = report.policies.iter().position(|policy| policy.cost_difference_percent.is_none()).unwrap();
+    assert_ne!(place, 0, "or this shows nothing");
+    let rows: Vec<&str> = html.split("data-policy=\"").skip(1).filter(|row| row.contains("class=\"place\"")).collect();
+    let named: Vec<&&str> = rows.iter().filter(|row| row.contains(">reference</td>")).collect();
+    assert_eq!(named.len(), 1);
+    assert!(named[0].starts_with(&format!("{place}\"")) && named[0].contains(&report.policies[place].name));
+}
+
 #[test]
 fn a_report_has_all_parts_in_order() {
     let report = made_up::report();
@@ -245,8 +258,8 @@ fn numbers_that_are_none() {
         }
     }
     for value in odd {
-        report.frontier.push(Least { wait_seconds: value, cost: Some(1.0) });
-        report.frontier.push(Least { wait_seconds: 1.0, cost: Some(value) });
+        report.frontier.push(Least { wait_seconds: value, cost: Some(1.0), cost_over_work: Some(1.0) });
+        report.frontier.push(Least { wait_seconds: 1.0, cost: Some(value), cost_over_work: Some(value) });
         report.hindsight.push(Step { at: value, replicas: 3 });
         if let Some(tried) = &mut report.sweep {
             let mut point = tried.points[0].clone();

@@ -106,8 +106,8 @@ impl Row {
             paper.text(&total, (end + px(5), self.middle), Anchor::Left, Ink::Note.plain())?;
         }
         let words = format!(
-            "{}: {} % above the best that leaves nobody waiting for more than {}; {} % nobody who reacts could have saved, \
-             {} % are its own",
+            "{}: {} % above the best that leaves nobody waiting for more than {}; of which an \
+             estimated {} % are the price of only reacting, and {} % its own",
             policy.name,
             count(regret.percent),
             seconds(regret.wait_seconds),

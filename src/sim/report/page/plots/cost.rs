@@ -135,13 +135,9 @@ pub(in super::super) fn late_jobs(report: &Report) -> String {
 
 /// Cost over work of the cheapest that hindsight knows, by the longest wait that it may leave; `None`: not possible.
 fn frontier(report: &Report) -> Vec<(f64, Option<f64>)> {
-    let ideal = report.scenario.work_seconds / f64::from(report.scenario.slots_per_replica.max(1));
-    if !(ideal.is_finite() && ideal > 0.0) {
-        return Vec::new();
-    }
     let points = report.frontier.iter().filter(|least| least.wait_seconds.is_finite() && least.wait_seconds >= 0.0);
-    let costs = points.filter(|least| least.cost.is_none_or(f64::is_finite));
-    let mut all: Vec<_> = costs.map(|least| (least.wait_seconds, least.cost.map(|cost| cost / ideal))).collect();
+    let costs = points.filter(|least| least.cost_over_work.is_none_or(f64::is_finite));
+    let mut all: Vec<_> = costs.map(|least| (least.wait_seconds, least.cost_over_work)).collect();
     all.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     all
 }
