@@ -13,8 +13,8 @@
 //!
 //! The band has the same with a service that is wrong by `service_error`: slower workers for the least, faster ones
 //! for the most, and in unsaturated intervals all between nothing and full use. Simulate both ends of it, not one
-//! line (`band` in a Scenario). It does not have: a queue that ran empty and filled again between two samples, workers that were not ready
-//! though they were counted, and prefetched items that are neither in the queue nor being worked on.
+//! line (`band` in a Scenario). It does not have: a queue that ran empty and filled again between two samples, workers
+//! that were not ready though they were counted, and prefetched items that are neither in the queue nor being worked on.
 
 use super::flow::{Flow, add_gap, at, steps};
 use super::series::{Recorded, Series, Setting};

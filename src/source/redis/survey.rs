@@ -217,8 +217,8 @@ impl Standing {
         self.last = Some((at.tick, facts));
     }
 
-    /// Whoever was asked last may not be who answers next. A walk that is under way begins anew: the next may keep its keys in another
-    /// order, and the half that is left of the old walk would pass keys by.
+    /// Whoever was asked last may not be who answers next. A walk that is under way begins anew: the next may keep its
+    /// keys in another order, and the half that is left of the old walk would pass keys by.
     pub(super) fn interrupted(&mut self) {
         if self.kept.is_walking() {
             (self.kept.cursor, self.kept.pattern) = (0, 0);
