@@ -107,7 +107,7 @@ pub struct Runtime {
     asking: Vec<Tick>,
     effects: Vec<Effect>,
     /// What found no room: the latest of each workload, tried again at the next sweep.
-    unsent: BTreeMap<Key, ScaleOrder>,
+    unsent: BTreeMap<AutoscalerId, ScaleOrder>,
     /// Custom resources that have the name of a manifest's autoscaler, and so are not in force.
     overshadowed: HashMap<AutoscalerId, Arc<AutoscalerSpec>>,
     remembering: Remembering,
@@ -345,17 +345,17 @@ impl Runtime {
 
     fn order(&mut self, key: Key, order: impl FnOnce(AutoscalerId) -> ScaleOrder) {
         let Some(Some(entry)) = self.entries.get(key.index()) else { return };
-        let order = order(entry.cell.id.clone());
-        self.unsent.remove(&key);
-        if let Err(TrySendError::Full(order)) = self.outputs.scales.try_send(order) {
-            self.unsent.insert(key, order);
+        let id = entry.cell.id.clone();
+        self.unsent.remove(&id);
+        if let Err(TrySendError::Full(order)) = self.outputs.scales.try_send(order(id.clone())) {
+            self.unsent.insert(id, order);
         }
     }
 
     fn send_unsent(&mut self) {
-        while let Some((key, order)) = self.unsent.pop_first() {
+        while let Some((id, order)) = self.unsent.pop_first() {
             if let Err(TrySendError::Full(order)) = self.outputs.scales.try_send(order) {
-                self.unsent.insert(key, order);
+                self.unsent.insert(id, order);
                 return;
             }
         }

@@ -9,6 +9,8 @@
 mod facts;
 #[path = "engine_rules/load.rs"]
 mod load;
+#[path = "engine_rules/overtaken.rs"]
+mod overtaken;
 
 use std::sync::Arc;
 use std::time::Duration;

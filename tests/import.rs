@@ -136,3 +136,60 @@ fn the_commands_fit_together() {
     assert_eq!(nothing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("cannot be read from here on"));
 }
+
+/// What is said of a ScaledObject with these lines in its spec, and with this metadata of a stream.
+fn said_of(spec: &str, metadata: &str) -> (Imported, String) {
+    let text = format!(
+        "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{ name: mail, namespace: shop }}\nspec:\n  \
+         scaleTargetRef: {{ name: mail }}\n{spec}  triggers:\n    - type: redis-streams\n      \
+         metadata: {{ address: \"redis:6379\", stream: mail, consumerGroup: senders, {metadata} }}\n"
+    );
+    let imported = import(&[SourceText { file: "mail.yaml".to_owned(), text }], Options::default());
+    let notes: Vec<String> = imported.notes.iter().map(ToString::to_string).collect();
+    (imported, notes.join("\n"))
+}
+
+fn with_behavior(behavior: &str) -> String {
+    said_of(
+        &format!("  advanced: {{ horizontalPodAutoscalerConfig: {{ behavior: {behavior} }} }}\n"),
+        "pendingEntriesCount: \"5\"",
+    )
+    .1
+}
+
+#[test]
+fn a_dead_band_that_is_left_out_is_said_whatever_the_policies_are() {
+    const RAMP: &str = "its ramp upwards";
+    const BAND: &str = "its dead band";
+    let policies = "policies: [{ type: Pods, value: 4, periodSeconds: 15 }]";
+    let limited = with_behavior(&format!("{{ scaleUp: {{ {policies} }} }}"));
+    assert!(!limited.contains(RAMP) && limited.contains("is left out: its dead band of 10 %; --hpa-ramp"), "{limited}");
+    let half = with_behavior("{ scaleUp: { tolerance: \"0.2\" } }");
+    assert!(half.contains(RAMP) && half.contains("and its dead band of 10 % downwards;"), "{half}");
+    let both = format!("{{ scaleUp: {{ tolerance: \"0.2\", {policies} }}, scaleDown: {{ tolerance: \"0.1\" }} }}");
+    let whole = with_behavior(&both);
+    assert!(!whole.contains(RAMP) && !whole.contains(BAND), "{whole}");
+}
+
+#[test]
+fn what_holds_on_the_way_to_zero_is_said() {
+    let disabled = with_behavior("{ scaleDown: { selectPolicy: Disabled } }");
+    assert!(disabled.contains("here nothing ever goes down; take selectPolicy out"), "{disabled}");
+    let slow = with_behavior("{ scaleDown: { policies: [{ type: Pods, value: 1, periodSeconds: 300 }] } }");
+    assert!(slow.contains("which KEDA takes in one step after its cooldown"), "{slow}");
+    let plain = with_behavior("{ scaleDown: { stabilizationWindowSeconds: 60 } }");
+    assert!(!plain.contains("in one step") && !plain.contains("nothing ever goes down"), "{plain}");
+    let floor = said_of(
+        "  minReplicaCount: 1\n  advanced: { horizontalPodAutoscalerConfig: { behavior: { scaleDown: { selectPolicy: Disabled } } } }\n",
+        "pendingEntriesCount: \"5\"",
+    );
+    assert!(!floor.1.contains("nothing ever goes down"), "there is no way to zero: {}", floor.1);
+}
+
+#[test]
+fn a_count_of_lag_that_a_variable_has_is_one_of_lag() {
+    let (imported, said) = said_of("", "lagCountFromEnv: LAG");
+    assert!(said.contains("its lagCount is in LAG of the container"), "{said}");
+    assert!(imported.yaml().unwrap().contains("backlog: lag"), "{}", imported.yaml().unwrap());
+    assert!(said_of("", "pendingEntriesCount: \"5\"").0.yaml().unwrap().contains("backlog: pending"));
+}

@@ -47,6 +47,8 @@ pub(super) struct Slot {
     withdraws: bool,
     /// Nothing was asked for since this role began: what tidegate is seen to have done is a former leader's doing.
     inherits: bool,
+    /// A change of ours that was seen before its answer came, from and to: the rate limits know of it already.
+    counted: Option<(Replicas, Replicas)>,
     zero: Zero,
     /// A trigger was read with success since the last evaluation: what it makes us want is a recommendation.
     /// Evaluations for other reasons recommend nothing, so that the windows depend on the samples alone and not on
@@ -84,6 +86,7 @@ impl Slot {
             requested: None,
             withdraws: false,
             inherits: true,
+            counted: None,
             zero: Zero::new(),
             sampled: false,
             failed: false,
@@ -228,6 +231,7 @@ impl Slot {
             // Whoever acts from now on asks by itself; whoever begins to act has asked for nothing yet.
             self.withdraws |= self.requested.take().is_some();
             self.inherits = true;
+            self.counted = None;
         }
         self.role = role;
     }
@@ -243,6 +247,7 @@ impl Slot {
         self.current = None;
         self.withdraws |= self.requested.take().is_some();
         self.inherits = true;
+        self.counted = None;
         self.zero = Zero::new();
     }
 
@@ -257,10 +262,20 @@ impl Slot {
             }
             Some(before) => {
                 self.zero.seen(before, replicas, set_by, self.role);
+                let overtakes = before != replicas
+                    && match (self.requested, set_by) {
+                        (Some(_), SetBy::Tidegate) => true,
+                        (Some(to), SetBy::Unknown) => to == replicas,
+                        _ => false,
+                    };
+                if overtakes {
+                    self.counted = Some((before, replicas));
+                }
                 // What another process does on decisions like ours counts as ours: after a take-over the rate limits
-                // know of it. What this one does is told by `applied`.
+                // know of it. What this one does is told by `applied`, but the news may be there before, and the answer
+                // may be lost.
                 let for_us = match self.role {
-                    Role::Controls => self.inherits && set_by == SetBy::Tidegate,
+                    Role::Controls => overtakes || (self.inherits && set_by == SetBy::Tidegate),
                     Role::Follows => set_by != SetBy::Other,
                     Role::Advises => true,
                 };
@@ -286,11 +301,15 @@ impl Slot {
         if self.requested == Some(to) {
             self.requested = None;
         }
+        // One request after the other: whatever this answers, what was counted before is settled.
+        let counted = self.counted.take();
         if !succeeded {
             self.zero.refused(to);
             return;
         }
-        self.governor.record(now, from, to);
+        if counted != Some((from, to)) {
+            self.governor.record(now, from, to);
+        }
         self.zero.done(to);
         // A wish that was taken back changes nothing, and news of a later count may have come before this.
         let newest = self.current.is_none_or(|current| current == from || current == to);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Runtime;
 use crate::engine::{Event, Role};
-use crate::model::{AutoscalerId, Key, Mandate};
+use crate::model::{AutoscalerId, Key, Mandate, ScaleOrder};
 use crate::spec::AutoscalerSpec;
 
 /// Gives every autoscaler its role, and takes it away again.
@@ -72,7 +72,8 @@ impl Runtime {
                     return;
                 }
                 if !leading {
-                    self.unsent.clear();
+                    // Who does not act asks for nothing; what was asked for is still to be taken back.
+                    self.unsent.retain(|_, order| matches!(order, ScaleOrder::Withdraw(_)));
                 }
                 // In the order of their keys, which is the order of memory.
                 for index in 0..self.entries.len() {
@@ -92,12 +93,12 @@ impl Runtime {
             Mandate::Refused { id, refused } => {
                 self.outputs.roles.waiting.remove(&id);
                 let key = self.keys.get(&id).copied();
+                self.unsent.retain(|of, order| *of != id || matches!(order, ScaleOrder::Withdraw(_)));
                 match refused {
                     true => self.outputs.roles.refused.insert(id),
                     false => self.outputs.roles.refused.remove(&id),
                 };
                 if let Some(key) = key {
-                    self.unsent.remove(&key);
                     self.take_role(key);
                 }
             }

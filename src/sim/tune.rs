@@ -207,7 +207,7 @@ mod tests {
             said,
             [
                 "spec.triggers[0].policy.backlogPerReplica.target=1,2,2.5,5,10",
-                "spec.triggers[1].policy.load.drainWithin=1s,1500ms,3s",
+                "spec.triggers[1].policy.load.drainWithin=1s,1.5s,3s",
                 "spec.behavior.scaleDown.stabilizationWindowSeconds=0,30,45,60,120,300",
                 "spec.minReplicas=1,2,3",
             ]

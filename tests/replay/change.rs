@@ -157,7 +157,7 @@ fn wrong_input_is_said_with_its_cure() {
         (vec![text.as_str()], "is not a recording; one is written by tidegate run --record FILE"),
         (vec![missing.as_str()], "No such file"),
         (vec![directory.as_str()], "is a folder; name the files in it"),
-        (vec![newer.as_str()], "has version 9 of the format, and this release reads 1"),
+        (vec![newer.as_str()], "has version 9 of the format, and this release reads 2"),
         (vec![empty.as_str()], "nothing was recorded"),
         (vec![path.as_str(), "-f", &broken], "the manifests cannot be used:\n"),
         (vec![path.as_str(), "-f", &nothing], "the manifests declare no QueueAutoscaler"),

@@ -33,6 +33,7 @@ impl Slot {
             requested,
             withdraws,
             inherits,
+            counted,
             zero,
             sampled,
             failed,
@@ -57,6 +58,8 @@ impl Slot {
         out.tick(*asking_since);
         out.optional(*current, Writer::signed);
         out.optional(*requested, Writer::signed);
+        out.optional(counted.map(|(from, _)| from), Writer::signed);
+        out.optional(counted.map(|(_, to)| to), Writer::signed);
         out.flags([*withdraws, *inherits, *sampled, *failed, *blind, *unheard, *active]);
         zero.save(out);
         out.tick(*settles);
@@ -81,6 +84,7 @@ impl Slot {
         slot.asking_since = input.tick()?;
         slot.current = input.optional(Reader::signed)?;
         slot.requested = input.optional(Reader::signed)?;
+        slot.counted = input.optional(Reader::signed)?.zip(input.optional(Reader::signed)?);
         let active;
         [slot.withdraws, slot.inherits, slot.sampled, slot.failed, slot.blind, slot.unheard, active] = input.flags()?;
         slot.zero = Zero::load(input)?;

@@ -26,14 +26,23 @@ pub(super) fn import(work: &mut Work, object: &Object, pointer: &str, notes: &mu
         notes.push(work.note(object, message));
         return Some(behavior);
     }
-    let limited =
-        written.as_ref().and_then(|behavior| behavior.scale_up.as_ref()).is_some_and(|up| up.policies.is_some());
-    if !limited {
-        notes.push(work.note(
-            object,
-            "upwards there is no limit here, and no dead band: the HPA's own ramp (4 pods or 100 % every 15 s) and its \
-             10 % are left out; --hpa-ramp writes them out",
-        ));
+    let up = written.as_ref().and_then(|behavior| behavior.scale_up.as_ref());
+    let down = written.as_ref().and_then(|behavior| behavior.scale_down.as_ref());
+    let [no_band_up, no_band_down] = [up, down].map(|rules| rules.is_none_or(|rules| rules.tolerance.is_none()));
+    let mut left_out = Vec::new();
+    if up.is_none_or(|up| up.policies.is_none()) {
+        left_out.push("its ramp upwards (4 pods or 100 % every 15 s)");
+    }
+    match (no_band_up, no_band_down) {
+        (true, true) => left_out.push("its dead band of 10 %"),
+        (true, false) => left_out.push("its dead band of 10 % upwards"),
+        (false, true) => left_out.push("its dead band of 10 % downwards"),
+        (false, false) => {}
+    }
+    if !left_out.is_empty() {
+        let message =
+            format!("what an HPA does by itself is left out: {}; --hpa-ramp writes it out", left_out.join(" and "));
+        notes.push(work.note(object, message));
     }
     written
 }

@@ -55,6 +55,7 @@ pub(super) fn import(work: &mut Work, object: &Object) {
             notes.push(work.note(object, message));
         }
     }
+    way_to_zero(work, object, &mut notes);
     let body = QueueAutoscalerBody {
         scale_target_ref: hpa::target(object),
         min_replicas: object.number("/spec/minReplicaCount"),
@@ -122,12 +123,14 @@ fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &
     };
     let group = key("consumerGroup");
     // As KEDA chooses.
-    let (backlog, target_key) = match (counted, &group, key("lagCount").is_some_and(|count| count != "0")) {
-        (Counted::List, ..) => (None, "listLength"),
-        (Counted::Stream, None, _) => (Some(StreamBacklog::Length), "streamLength"),
-        (Counted::Stream, Some(_), true) => (Some(StreamBacklog::Lag), "lagCount"),
-        (Counted::Stream, Some(_), false) => (Some(StreamBacklog::Pending), "pendingEntriesCount"),
-    };
+    let (backlog, target_key) =
+        match (counted, &group, key("lagCount").map_or_else(|| key("lagCountFromEnv").is_some(), |count| count != "0"))
+        {
+            (Counted::List, ..) => (None, "listLength"),
+            (Counted::Stream, None, _) => (Some(StreamBacklog::Length), "streamLength"),
+            (Counted::Stream, Some(_), true) => (Some(StreamBacklog::Lag), "lagCount"),
+            (Counted::Stream, Some(_), false) => (Some(StreamBacklog::Pending), "pendingEntriesCount"),
+        };
     for name in [target_key, activation_key] {
         if let Some(variable) = key(&format!("{name}FromEnv")).filter(|_| key(name).is_none()) {
             let message = format!(
@@ -161,6 +164,26 @@ fn trigger(work: &mut Work, object: &Object, i: usize, written: &Value, notes: &
         activation_threshold: key(activation_key).map(QuantityText),
         ..source
     })
+}
+
+/// KEDA goes to its lowest in one step once the cooldown is over, whatever the HPA's `scaleDown` says.
+fn way_to_zero(work: &mut Work, object: &Object, notes: &mut Vec<String>) {
+    let rests =
+        object.number("/spec/minReplicaCount").unwrap_or(0) == 0 || object.get("/spec/idleReplicaCount").is_some();
+    let rules = "/spec/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown";
+    let disabled = object.text(&format!("{rules}/selectPolicy")).as_deref() == Some("Disabled");
+    let limited = object.get(&format!("{rules}/policies")).is_some();
+    let message = match (rests, disabled, limited) {
+        (true, true, _) => {
+            "scaleDown is Disabled: KEDA goes to its lowest past it, here nothing ever goes down; take selectPolicy out, or \
+             write policies"
+        }
+        (true, false, true) => {
+            "the policies of scaleDown hold for the way to the lowest, too, which KEDA takes in one step after its cooldown"
+        }
+        _ => return,
+    };
+    notes.push(work.note(object, message));
 }
 
 fn fallback(work: &mut Work, object: &Object, notes: &mut Vec<String>) -> Option<Fallback> {

@@ -216,6 +216,11 @@ fn activation_threshold(trigger: &Trigger, path: &str, report: &mut Report<'_>) 
     threshold.unwrap_or(MilliValue(0)).as_f64()
 }
 
+/// Whether what is written was rounded up: of a share that would be more work than anybody said.
+fn is_finer(text: &QuantityText, share: MilliValue) -> bool {
+    values::parse_quantity(text).is_ok_and(|written| (written.to_f64() - share.as_f64()).abs() > 1e-9)
+}
+
 fn share(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> MilliValue {
     let Some(text) = &trigger.share else { return TriggerSpec::WHOLE };
     let path = format!("{path}.share");
@@ -225,6 +230,14 @@ fn share(trigger: &Trigger, path: &str, report: &mut Report<'_>) -> MilliValue {
                 &path,
                 format!("must be above zero and at most 1, found {}", text.0),
                 "e.g. share: 0.1 here and 0.9 for the other workload",
+            );
+            TriggerSpec::WHOLE
+        }
+        Some(share) if is_finer(text, share) => {
+            report.problem(
+                &path,
+                format!("finer than a thousandth: {}", text.0),
+                "write thousandths, e.g. share: 0.001",
             );
             TriggerSpec::WHOLE
         }
