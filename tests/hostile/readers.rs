@@ -28,6 +28,10 @@ async fn readers_that_never_read() {
     let house = House::with(&more, |_| Vec::new()).await;
     house.tidegate.until_ready();
     let to = house.tidegate.http_address();
+    // What a page takes here, alone.
+    let mut alone: Vec<Duration> = (0..5).map(|_| scrape(&house)).collect();
+    alone.sort_unstable();
+    let alone = alone[2];
     let story = house
         .endure(async {
             let mut held = Vec::new();
@@ -44,14 +48,12 @@ async fn readers_that_never_read() {
             // Whoever does read is served meanwhile.
             let mut longest = Duration::ZERO;
             for _ in 0..5 {
-                let began = Instant::now();
-                let scraped = house.tidegate.get("/metrics");
-                longest = longest.max(began.elapsed());
-                assert!(scraped.status == 200 && scraped.body.contains("idle-1999"));
+                longest = longest.max(scrape(&house));
                 sleep(NOW_AND_THEN).await;
             }
-            println!("readers that never read: an honest scrape took at most {longest:.1?}");
-            assert!(longest < Duration::from_secs(10));
+            println!("readers that never read: an honest scrape took at most {longest:.1?}, alone {alone:.1?}");
+            // As long as Prometheus waits; where a page takes long by itself, one of each reader before it.
+            assert!(longest < Duration::from_secs(10).max(alone * u32::try_from(ADDRESSES * READERS).unwrap()));
             if is_long() {
                 let stalled = "tidegate_connections_abandoned_total{door=\"http\",reason=\"stalled\"}";
                 let began = Instant::now();
@@ -67,4 +69,12 @@ async fn readers_that_never_read() {
         })
         .await;
     story.bounded(&format!("{} readers that never read", ADDRESSES * READERS), GROWTH);
+}
+
+/// How long a whole page of metrics takes.
+fn scrape(house: &House) -> Duration {
+    let began = Instant::now();
+    let scraped = house.tidegate.get("/metrics");
+    assert!(scraped.status == 200 && scraped.body.contains("idle-1999"));
+    began.elapsed()
 }
