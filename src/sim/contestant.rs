@@ -16,6 +16,15 @@ use crate::spec::{
     TriggerSpec,
 };
 
+/// Without digits that nobody could have measured: milliseconds, of short jobs microseconds.
+fn readable(mean: Duration) -> Duration {
+    if mean < Duration::from_millis(100) {
+        Duration::from_micros(u64::try_from(mean.as_micros()).unwrap_or(u64::MAX))
+    } else {
+        Duration::from_millis(u64::try_from(mean.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 /// Somebody who scales, and what to call them.
 #[derive(Clone, Debug)]
 pub struct Contestant {
@@ -77,7 +86,7 @@ impl Contestant {
             let service = stream.and_then(|stream| services.get(stream).copied())?;
             trigger.policy = Policy::Load(Load {
                 slots_per_replica: MilliValue(i64::from(slots) * 1000),
-                job_duration: service.max(Duration::from_millis(1)),
+                job_duration: readable(service).max(Duration::from_millis(1)),
                 drain_within: patience(scenario),
                 utilization: MilliValue(1000),
             });

@@ -11,7 +11,7 @@ use super::{Estimate, Policy, Report, Sweep};
 /// What stands below the table.
 const LEGEND: &str = "\
 cost: replica-seconds over what the jobs need. regret: cost above the best of hindsight with the same longest
-wait (of which nobody could save who has to see a job first). rev: changes of direction within 10 minutes.
+wait (in brackets what only reacting costs of it, an estimate). rev: changes of direction within 10 minutes.
 
 ";
 
