@@ -16,7 +16,10 @@ const AUTOSCALERS: usize = 2000;
 const READERS: usize = 40;
 const ADDRESSES: usize = 5;
 
-/// MiB. The pieces of the 133 answers that have a turn, and the buffers of all.
+/// That have a turn at a time.
+const ANSWERS: u32 = 133;
+
+/// MiB. The pieces of the answers that have a turn, and the buffers of all.
 const GROWTH: f64 = 64.0;
 
 #[tokio::test]
@@ -52,8 +55,9 @@ async fn readers_that_never_read() {
                 sleep(NOW_AND_THEN).await;
             }
             println!("readers that never read: an honest scrape took at most {longest:.1?}, alone {alone:.1?}");
-            // As long as Prometheus waits; where a page takes long by itself, one of each reader before it.
-            assert!(longest < Duration::from_secs(10).max(alone * u32::try_from(ADDRESSES * READERS).unwrap()));
+            // As long as Prometheus waits. Where a page takes long by itself: a fair share among the answers that have a
+            // turn, with other tests on the same cores. Who is starved waits for a turn to run out: a minute.
+            assert!(longest < Duration::from_secs(10).max(alone * ANSWERS * 3));
             if is_long() {
                 let stalled = "tidegate_connections_abandoned_total{door=\"http\",reason=\"stalled\"}";
                 let began = Instant::now();
